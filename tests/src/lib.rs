@@ -1,0 +1,1 @@
+//! Ballast end-to-end tests.
