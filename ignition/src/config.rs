@@ -1,0 +1,48 @@
+//! The config: parsing, checking, merging.
+//!
+//! Everything here is pure: text in, a [`Config`] or a list of [`Problem`]s
+//! out. All accepted spec versions become the newest one, so that later code
+//! knows a single shape.
+
+mod index;
+mod merge;
+mod origin;
+mod parse;
+mod place;
+mod support;
+mod validate;
+mod version;
+
+pub use ignition_config::v3_6::{
+    Config, Directory, Dropin, File, Group, Link, NodeGroup, NodeUser, Resource, Timeouts, Unit,
+    User,
+};
+
+pub use merge::merge;
+pub use origin::Origins;
+pub use parse::{Document, Parsed, parse};
+pub use place::{Invalid, Locate, Place, Problem};
+pub use support::unsupported;
+pub use validate::{Findings, validate};
+pub use version::NEWEST;
+
+/// The config that asks for nothing.
+pub fn empty() -> Config {
+    Config {
+        ignition: ignition_config::v3_6::Ignition::new(NEWEST.to_owned()),
+        kernel_arguments: None,
+        passwd: None,
+        storage: None,
+        systemd: None,
+    }
+}
+
+/// The elements of an optional list.
+pub fn list<T>(items: Option<&Vec<T>>) -> &[T] {
+    items.map_or(&[], Vec::as_slice)
+}
+
+/// An optional string, with absent and empty treated alike.
+pub fn filled(text: Option<&String>) -> Option<&str> {
+    text.map(String::as_str).filter(|text| !text.is_empty())
+}

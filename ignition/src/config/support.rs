@@ -1,0 +1,138 @@
+//! What the spec has and this program does not do yet. Such keys are refused
+//! by name, before anything is written; they are never ignored.
+
+use super::place::{Locate, Problem};
+use super::{Config, filled, list};
+
+/// The keys of `config` that ask for something not implemented.
+pub fn unsupported(config: &Config, at: &dyn Locate) -> Vec<Problem> {
+    let mut keys = Vec::new();
+    if let Some(storage) = &config.storage {
+        let lists = [
+            ("disks", storage.disks.as_ref().map_or(0, Vec::len)),
+            ("raid", storage.raid.as_ref().map_or(0, Vec::len)),
+            ("luks", storage.luks.as_ref().map_or(0, Vec::len)),
+            (
+                "filesystems",
+                storage.filesystems.as_ref().map_or(0, Vec::len),
+            ),
+        ];
+        let filled = lists.into_iter().filter(|(_, length)| *length > 0);
+        keys.extend(filled.map(|(name, _)| format!("storage.{name}")));
+    }
+    if let Some(arguments) = &config.kernel_arguments {
+        if !list(arguments.should_exist.as_ref()).is_empty() {
+            keys.push("kernelArguments.shouldExist".to_owned());
+        }
+        if !list(arguments.should_not_exist.as_ref()).is_empty() {
+            keys.push("kernelArguments.shouldNotExist".to_owned());
+        }
+    }
+    if let Some(proxy) = &config.ignition.proxy {
+        let urls = [
+            ("httpProxy", &proxy.http_proxy),
+            ("httpsProxy", &proxy.https_proxy),
+        ];
+        let set = urls
+            .into_iter()
+            .filter(|(_, url)| filled(url.as_ref()).is_some());
+        keys.extend(set.map(|(name, _)| format!("ignition.proxy.{name}")));
+    }
+    keys.iter()
+        .map(|key| Problem {
+            place: at.place(key),
+            message: format!(
+                "{key} is not implemented in this version; \
+                 remove it, or provision with a version that has it"
+            ),
+        })
+        .collect()
+}
+
+/// Why `scheme` cannot be fetched, if the spec has it and this program not.
+pub(super) fn unsupported_scheme(scheme: &str) -> Option<String> {
+    ["tftp", "s3", "gs", "arn"].contains(&scheme).then(|| {
+        format!(
+            "sources with the scheme {scheme} are not implemented in this version; \
+             use http, https or data"
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::parse;
+
+    fn refusals(body: &str) -> Vec<String> {
+        let text = format!("{{\"ignition\": {{\"version\": \"3.6.0\"}},\n{body}}}");
+        parse("t", text.as_bytes())
+            .unwrap_err()
+            .0
+            .iter()
+            .map(|problem| format!("{} {}", problem.place.key, problem.message))
+            .collect()
+    }
+
+    #[test]
+    fn every_missing_feature_is_refused_by_name() {
+        for (body, key) in [
+            (
+                r#""storage": {"disks": [{"device": "/dev/x"}]}"#,
+                "storage.disks",
+            ),
+            (
+                r#""storage": {"raid": [{"name": "a", "level": "raid1", "devices": ["/dev/a"]}]}"#,
+                "storage.raid",
+            ),
+            (
+                r#""storage": {"luks": [{"name": "a", "device": "/dev/a"}]}"#,
+                "storage.luks",
+            ),
+            (
+                r#""storage": {"filesystems": [{"device": "/dev/a", "format": "ext4"}]}"#,
+                "storage.filesystems",
+            ),
+            (
+                r#""kernelArguments": {"shouldExist": ["a"]}"#,
+                "kernelArguments.shouldExist",
+            ),
+            (
+                r#""kernelArguments": {"shouldNotExist": ["a"]}"#,
+                "kernelArguments.shouldNotExist",
+            ),
+        ] {
+            let found = refusals(body);
+            assert_eq!(found.len(), 1, "{found:?}");
+            assert!(found[0].starts_with(key), "{found:?}");
+            assert!(found[0].contains("not implemented"), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn proxies_are_refused_by_name() {
+        let text = br#"{"ignition": {"version": "3.1.0",
+            "proxy": {"httpProxy": "http://p:1", "noProxy": ["a"]}}}"#;
+        let invalid = parse("t", text).unwrap_err();
+        assert_eq!(invalid.0.len(), 1);
+        assert_eq!(invalid.0[0].place.key, "ignition.proxy.httpProxy");
+    }
+
+    #[test]
+    fn missing_schemes_are_refused_by_name() {
+        for scheme in ["tftp", "s3", "gs", "arn"] {
+            let body = format!(
+                r#""storage": {{"files": [{{"path": "/a", "contents": {{"source": "{scheme}://h/p"}}}}]}}"#
+            );
+            let found = refusals(&body);
+            assert!(found[0].starts_with("storage.files.0.contents.source"));
+            assert!(found[0].contains(&format!("scheme {scheme} are not implemented")));
+        }
+    }
+
+    #[test]
+    fn empty_sections_are_no_request() {
+        let text = br#"{"ignition": {"version": "3.6.0"},
+            "storage": {"disks": [], "raid": []}, "kernelArguments": {"shouldExist": []}}"#;
+        assert!(parse("t", text).unwrap().is_some());
+    }
+}

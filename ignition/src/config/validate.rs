@@ -1,0 +1,384 @@
+//! The rules that types cannot say, as upstream has them.
+
+mod resource;
+mod storage;
+mod systemd;
+mod users;
+
+use std::collections::BTreeMap;
+
+use super::place::{Locate, Problem};
+use super::{Config, list};
+
+/// What a check of a config found.
+#[derive(Debug, Default)]
+pub struct Findings {
+    /// Reasons to refuse the config.
+    pub errors: Vec<Problem>,
+    /// What is allowed but likely a mistake.
+    pub warnings: Vec<Problem>,
+}
+
+/// Checks `config`; `at` finds its keys for the messages.
+pub fn validate(config: &Config, at: &dyn Locate) -> Findings {
+    let mut check = Check {
+        at,
+        found: Findings::default(),
+    };
+    ignition(config, &mut check);
+    if let Some(passwd) = &config.passwd {
+        users::groups(list(passwd.groups.as_ref()), &mut check);
+        users::users(list(passwd.users.as_ref()), &mut check);
+    }
+    if let Some(systemd) = &config.systemd {
+        systemd::units(list(systemd.units.as_ref()), &mut check);
+    }
+    if config.storage.is_some() {
+        storage::storage(config, &mut check);
+    }
+    check.found
+}
+
+/// Collects findings.
+struct Check<'a> {
+    at: &'a dyn Locate,
+    found: Findings,
+}
+
+impl Check<'_> {
+    fn error(&mut self, key: &str, message: impl Into<String>) {
+        let place = self.at.place(key);
+        let message = message.into();
+        self.found.errors.push(Problem { place, message });
+    }
+
+    fn warn(&mut self, key: &str, message: impl Into<String>) {
+        let place = self.at.place(key);
+        let message = message.into();
+        self.found.warnings.push(Problem { place, message });
+    }
+
+    /// Reports every name that an earlier entry has too.
+    fn unique<'n>(&mut self, names: impl IntoIterator<Item = (String, &'n str)>) {
+        let mut first: BTreeMap<&str, String> = BTreeMap::new();
+        for (key, name) in names {
+            if let Some(earlier) = first.get(name) {
+                let message = format!("{name:?} is a duplicate, already defined at {earlier}");
+                self.error(&key, message);
+            } else {
+                first.insert(name, key);
+            }
+        }
+    }
+}
+
+fn ignition(config: &Config, check: &mut Check<'_>) {
+    let ignition = &config.ignition;
+    if let Some(references) = &ignition.config {
+        let merge = list(references.merge.as_ref());
+        resource::required("ignition.config.merge", merge, check);
+        let named = merge.iter().enumerate();
+        check.unique(named.map(|(n, r)| {
+            let source = r.source.as_deref().unwrap_or_default();
+            (format!("ignition.config.merge.{n}.source"), source)
+        }));
+        if let Some(replace) = &references.replace {
+            resource::resource("ignition.config.replace", replace, check);
+        }
+    }
+    if let Some(tls) = ignition.security.as_ref().and_then(|s| s.tls.as_ref()) {
+        let key = "ignition.security.tls.certificateAuthorities";
+        let authorities = list(tls.certificate_authorities.as_ref());
+        resource::required(key, authorities, check);
+        let named = authorities.iter().enumerate();
+        check.unique(named.map(|(n, r)| {
+            let source = r.source.as_deref().unwrap_or_default();
+            (format!("{key}.{n}.source"), source)
+        }));
+    }
+    if let Some(timeouts) = &ignition.timeouts {
+        for (name, seconds) in [
+            ("httpResponseHeaders", timeouts.http_response_headers),
+            ("httpTotal", timeouts.http_total),
+        ] {
+            if seconds.is_some_and(|seconds| seconds < 0) {
+                let key = format!("ignition.timeouts.{name}");
+                check.error(&key, "expected a number of seconds, 0 or more");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::parse;
+
+    /// `key: message` of every error of a config with `body`.
+    fn errors(body: &str) -> Vec<String> {
+        let text = format!(r#"{{"ignition": {{"version": "3.6.0"}}, {body}}}"#);
+        match parse("t", text.as_bytes()) {
+            Ok(_) => Vec::new(),
+            Err(invalid) => invalid
+                .0
+                .iter()
+                .map(|p| format!("{}: {}", p.place.key, p.message))
+                .collect(),
+        }
+    }
+
+    fn warnings(body: &str) -> Vec<String> {
+        let text = format!(r#"{{"ignition": {{"version": "3.6.0"}}, {body}}}"#);
+        let parsed = parse("t", text.as_bytes()).unwrap().unwrap();
+        parsed
+            .warnings
+            .iter()
+            .map(|p| format!("{}: {}", p.place.key, p.message))
+            .collect()
+    }
+
+    fn refused(body: &str, key: &str, words: &str) {
+        let found = errors(body);
+        assert!(
+            found
+                .iter()
+                .any(|e| e.starts_with(&format!("{key}:")) && e.contains(words)),
+            "{body}\nexpected {key}: {words}\nfound {found:?}"
+        );
+    }
+
+    #[test]
+    fn storage_rules() {
+        let file = |body: &str| format!(r#""storage": {{"files": [{{{body}}}]}}"#);
+        let path = "storage.files.0.path";
+        refused(&file(r#""path": """#), path, "absolute");
+        refused(&file(r#""path": "a""#), path, "absolute");
+        refused(&file(r#""path": "/a/../b""#), path, "write it as \"/b\"");
+        refused(&file(r#""path": "/a/""#), path, "write it as \"/a\"");
+        refused(&file(r#""path": "/""#), path, "root directory");
+        let mode = |m: &str| file(&format!(r#""path": "/a", "mode": {m}"#));
+        refused(&mode("-1"), "storage.files.0.mode", "4095");
+        refused(&mode("4096"), "storage.files.0.mode", "4095");
+        refused(&mode("\"0644\""), "storage.files.0.mode", "wrong type");
+        assert_eq!(errors(&mode("4095")), Vec::<String>::new());
+        refused(
+            &file(r#""path": "/a", "overwrite": true"#),
+            "storage.files.0.overwrite",
+            "contents.source",
+        );
+        refused(
+            &file(r#""path": "/a", "user": {"id": 1, "name": "b"}"#),
+            "storage.files.0.user",
+            "both",
+        );
+        refused(
+            &file(r#""path": "/a", "group": {"id": -1}"#),
+            "storage.files.0.group.id",
+            "4294967294",
+        );
+    }
+
+    #[test]
+    fn path_conflicts() {
+        refused(
+            r#""storage": {"files": [{"path": "/a"}], "links": [{"path": "/a", "target": "/b"}]}"#,
+            "storage.links.0.path",
+            "already defined at storage.files.0.path",
+        );
+        refused(
+            r#""storage": {"files": [{"path": "/a/b"}], "links": [{"path": "/a", "target": "/b"}]}"#,
+            "storage.files.0.path",
+            "storage.links.0.path",
+        );
+        refused(
+            r#""storage": {"files": [{"path": "/a"}], "directories": [{"path": "/a/b/c"}]}"#,
+            "storage.directories.0.path",
+            "storage.files.0.path",
+        );
+        refused(
+            r#""storage": {"links": [{"path": "/a"}]}"#,
+            "storage.links.0.target",
+            "target",
+        );
+        refused(
+            r#""storage": {"directories": [{"path": "/d"}], "links": [{"path": "/a", "target": "/d", "hard": true}]}"#,
+            "storage.links.0.target",
+            "directory",
+        );
+        refused(
+            r#""storage": {"files": [{"path": "/etc/systemd/system/a.service.d/b.conf"}]},
+               "systemd": {"units": [{"name": "a.service", "dropins": [{"name": "b.conf", "contents": "[Unit]"}]}]}"#,
+            "storage.files.0.path",
+            "systemd.units.0.dropins.0",
+        );
+    }
+
+    #[test]
+    fn resource_rules() {
+        let contents = |body: &str| {
+            format!(r#""storage": {{"files": [{{"path": "/a", "contents": {{{body}}}}}]}}"#)
+        };
+        let key = "storage.files.0.contents";
+        let source = format!("{key}.source");
+        refused(&contents(r#""source": "ftp://h/""#), &source, "scheme");
+        refused(&contents(r#""source": "/etc/x""#), &source, "scheme");
+        refused(&contents(r#""source": "http:///x""#), &source, "host");
+        refused(&contents(r#""source": "http://h h/""#), &source, "URL");
+        refused(
+            &contents(r#""source": "data:;base64,%%""#),
+            &source,
+            "data URL",
+        );
+        refused(
+            &contents(r#""source": "data:,a", "compression": "xz""#),
+            &format!("{key}.compression"),
+            "gzip",
+        );
+        let hash = format!("{key}.verification.hash");
+        for (value, words) in [
+            ("md5-00", "sha256"),
+            ("abc", "sha256"),
+            ("sha256-00", "64"),
+            ("sha512-zz", "128"),
+        ] {
+            let body = format!(r#""source": "data:,", "verification": {{"hash": "{value}"}}"#);
+            refused(&contents(&body), &hash, words);
+        }
+        refused(
+            &contents(r#""verification": {"hash": "sha256-00"}"#),
+            &hash,
+            "source",
+        );
+        refused(
+            &contents(r#""source": "data:,", "httpHeaders": [{"name": "a", "value": "b"}]"#),
+            &format!("{key}.httpHeaders"),
+            "http and https",
+        );
+        let headers = |h: &str| contents(&format!(r#""source": "http://h/", "httpHeaders": {h}"#));
+        let name = format!("{key}.httpHeaders.0.name");
+        refused(
+            &headers(r#"[{"name": "", "value": "b"}]"#),
+            &name,
+            "header name",
+        );
+        refused(&headers(r#"[{"name": "a b"}]"#), &name, "header name");
+        let value = format!("{key}.httpHeaders.0.value");
+        refused(
+            &headers(r#"[{"name": "a", "value": "b\nc"}]"#),
+            &value,
+            "header value",
+        );
+    }
+
+    #[test]
+    fn references_need_a_source() {
+        for (key, body) in [
+            (
+                "ignition.config.merge.0.source",
+                r#""config": {"merge": [{}]}"#,
+            ),
+            (
+                "ignition.security.tls.certificateAuthorities.0.source",
+                r#""security": {"tls": {"certificateAuthorities": [{}]}}"#,
+            ),
+        ] {
+            let text = format!(r#"{{"ignition": {{"version": "3.6.0", {body}}}}}"#);
+            let invalid = parse("t", text.as_bytes()).unwrap_err();
+            assert_eq!(invalid.0[0].place.key, key);
+            assert!(invalid.0[0].message.contains("source is required"));
+        }
+    }
+
+    #[test]
+    fn user_rules() {
+        let user = |body: &str| format!(r#""passwd": {{"users": [{{{body}}}]}}"#);
+        let name = "passwd.users.0.name";
+        for bad in ["", "a b", "a:b", "-a", "a/b", "..", "é"] {
+            refused(&user(&format!(r#""name": "{bad}""#)), name, "user name");
+        }
+        refused(
+            &user(r#""name": "a", "uid": -5"#),
+            "passwd.users.0.uid",
+            "4294967294",
+        );
+        refused(
+            &user(r#""name": "a", "passwordHash": "x:y""#),
+            "passwd.users.0.passwordHash",
+            "colon",
+        );
+        refused(
+            &user(r#""name": "a", "gecos": "x:y""#),
+            "passwd.users.0.gecos",
+            "colon",
+        );
+        refused(
+            &user(r#""name": "a", "homeDir": "x""#),
+            "passwd.users.0.homeDir",
+            "absolute",
+        );
+        refused(
+            &user(r#""name": "a", "shell": "x""#),
+            "passwd.users.0.shell",
+            "absolute",
+        );
+        refused(
+            &user(r#""name": "a", "sshAuthorizedKeys": ["k\u0000l"]"#),
+            "passwd.users.0.sshAuthorizedKeys.0",
+            "NUL",
+        );
+        refused(
+            r#""passwd": {"users": [{"name": "a"}, {"name": "a"}]}"#,
+            "passwd.users.1.name",
+            "already defined at passwd.users.0.name",
+        );
+        refused(
+            r#""passwd": {"groups": [{"name": "a"}, {"name": "a"}]}"#,
+            "passwd.groups.1.name",
+            "already defined at passwd.groups.0.name",
+        );
+        assert_eq!(errors(&user(r#""name": "a_b-c.d$""#)), Vec::<String>::new());
+    }
+
+    #[test]
+    fn unit_rules() {
+        let unit = |body: &str| format!(r#""systemd": {{"units": [{{{body}}}]}}"#);
+        let name = "systemd.units.0.name";
+        refused(&unit(r#""name": "a""#), name, ".service");
+        refused(&unit(r#""name": "a.conf""#), name, ".service");
+        refused(&unit(r#""name": "a/b.service""#), name, "slash");
+        refused(
+            &unit(r#""name": "a.service", "dropins": [{"name": "x"}]"#),
+            "systemd.units.0.dropins.0.name",
+            ".conf",
+        );
+        refused(
+            &unit(r#""name": "a.service", "contents": "[Unit""#),
+            "systemd.units.0.contents",
+            "line 1",
+        );
+        refused(
+            &unit(r#""name": "a.service", "contents": "[Unit]\nnonsense""#),
+            "systemd.units.0.contents",
+            "line 2",
+        );
+        refused(
+            r#""systemd": {"units": [{"name": "a.service"}, {"name": "a.service"}]}"#,
+            "systemd.units.1.name",
+            "already defined",
+        );
+    }
+
+    #[test]
+    fn suspicious_units_warn() {
+        let found = warnings(
+            r#""systemd": {"units": [{"name": "a.service", "enabled": true, "contents": "[Unit]\nAfter=b"}]}"#,
+        );
+        assert!(found[0].contains("[Install]"), "{found:?}");
+        let found = warnings(
+            r#""systemd": {"units": [{"name": "a.service", "mask": true, "contents": "[Unit]"}]}"#,
+        );
+        assert!(found[0].contains("masked"), "{found:?}");
+        let fine = r#""systemd": {"units": [{"name": "a.service", "enabled": true,
+            "contents": "[Unit]\nA=b \\\n c\n; note\n[Install]\nWantedBy=x"}]}"#;
+        assert_eq!(warnings(fine), Vec::<String>::new());
+    }
+}

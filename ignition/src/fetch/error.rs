@@ -1,0 +1,98 @@
+//! Why something could not be fetched.
+
+use std::io;
+
+use super::source::UrlError;
+
+/// A resource that could not be had. Names never show credentials.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// The URL itself is wrong.
+    #[error(transparent)]
+    Url(#[from] UrlError),
+    /// It needs the network, which must not be used now.
+    #[error("fetching {name} needs the network")]
+    NeedsNetwork {
+        /// What was to be fetched.
+        name: String,
+    },
+    /// The expected hash is malformed.
+    #[error("the expected hash of {name} is malformed: {message}")]
+    Hash {
+        /// What was to be fetched.
+        name: String,
+        /// What is expected instead.
+        message: String,
+    },
+    /// The contents are not what the config promises.
+    #[error("{name} does not match its hash: expected {expected}, found {found}")]
+    Mismatch {
+        /// What was fetched.
+        name: String,
+        /// The config's hash.
+        expected: String,
+        /// The contents' hash.
+        found: String,
+    },
+    /// The stream broke, or is not what its compression says.
+    #[error("reading {name}")]
+    Read {
+        /// What was being fetched.
+        name: String,
+        /// The cause.
+        source: io::Error,
+    },
+    /// The contents could not be kept.
+    #[error("storing {name}")]
+    Store {
+        /// What was being fetched.
+        name: String,
+        /// The cause.
+        source: io::Error,
+    },
+    /// The server's final word.
+    #[error("fetching {name}: the server answered {status}")]
+    Status {
+        /// What was to be fetched.
+        name: String,
+        /// HTTP status code.
+        status: u16,
+    },
+    /// Too many or senseless redirects.
+    #[error("fetching {name}: {message}")]
+    Redirect {
+        /// What was to be fetched.
+        name: String,
+        /// What is wrong with them.
+        message: String,
+    },
+    /// A request that cannot be sent.
+    #[error("fetching {name}")]
+    Request {
+        /// What was to be fetched.
+        name: String,
+        /// The cause.
+        source: Box<ureq::Error>,
+    },
+    /// All attempts failed until the time was up.
+    #[error("gave up fetching {name} after {attempts} attempts in {seconds} s: {last}")]
+    GaveUp {
+        /// What was to be fetched.
+        name: String,
+        /// How often it was tried.
+        attempts: u32,
+        /// For how long.
+        seconds: u64,
+        /// How the last attempt ended.
+        last: String,
+    },
+    /// No certificate to check a server's with.
+    #[error("no certificate authorities for https: none of {tried} can be read")]
+    NoAuthorities {
+        /// The files that were looked for.
+        tried: String,
+    },
+    /// A certificate bundle of the config is not PEM.
+    #[error("a certificate bundle in ignition.security.tls holds no PEM certificate")]
+    BadAuthority,
+}

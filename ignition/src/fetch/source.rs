@@ -1,0 +1,186 @@
+//! The URLs of `source` keys.
+
+use base64::Engine as _;
+use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
+use base64::{alphabet, engine::DecodePaddingMode};
+use ureq::http::Uri;
+
+/// What a `source` names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// The bytes themselves (RFC 2397), decoded. No source at all is no bytes.
+    Data(Vec<u8>),
+    /// An http or https URL.
+    Http(String),
+}
+
+/// A source that is no acceptable URL.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum UrlError {
+    /// Another scheme than data, http, https.
+    #[error("unsupported URL scheme {0:?}")]
+    Scheme(String),
+    /// An http URL that cannot be parsed.
+    #[error("not a URL: {0}")]
+    Malformed(String),
+    /// An http URL without a host.
+    #[error("the URL names no host (expected http://host/path)")]
+    NoHost,
+    /// A data URL that cannot be decoded. The text is not repeated: it may be
+    /// long and secret.
+    #[error("not a data URL: {0}")]
+    Data(&'static str),
+}
+
+impl Source {
+    /// Reads a `source`.
+    pub fn parse(text: &str) -> Result<Self, UrlError> {
+        if text.is_empty() {
+            return Ok(Self::Data(Vec::new()));
+        }
+        let scheme = text.split(':').next().unwrap_or_default();
+        let scheme = if scheme.len() == text.len() {
+            ""
+        } else {
+            scheme
+        };
+        match scheme.to_ascii_lowercase().as_str() {
+            "data" => data(&text[scheme.len() + 1..]).map(Self::Data),
+            "http" | "https" => {
+                let after = &text[scheme.len() + 1..];
+                if after
+                    .strip_prefix("//")
+                    .is_none_or(|rest| rest.is_empty() || rest.starts_with('/'))
+                {
+                    return Err(UrlError::NoHost);
+                }
+                let uri: Uri = text.parse().map_err(|error: ureq::http::uri::InvalidUri| {
+                    UrlError::Malformed(error.to_string())
+                })?;
+                match uri.host() {
+                    None | Some("") => Err(UrlError::NoHost),
+                    Some(_) => Ok(Self::Http(text.to_owned())),
+                }
+            }
+            other => Err(UrlError::Scheme(other.to_owned())),
+        }
+    }
+}
+
+/// Decodes what follows `data:`.
+fn data(rest: &str) -> Result<Vec<u8>, UrlError> {
+    const BASE64: GeneralPurpose = GeneralPurpose::new(
+        &alphabet::STANDARD,
+        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+    );
+    let (kind, payload) = rest
+        .split_once(',')
+        .ok_or(UrlError::Data("there is no comma before the contents"))?;
+    let bytes = percent(payload)?;
+    if !kind
+        .split(';')
+        .any(|part| part.eq_ignore_ascii_case("base64"))
+    {
+        return Ok(bytes);
+    }
+    let packed: Vec<u8> = bytes
+        .into_iter()
+        .filter(|byte| !byte.is_ascii_whitespace())
+        .collect();
+    BASE64
+        .decode(packed)
+        .map_err(|_| UrlError::Data("the contents are not base64"))
+}
+
+fn percent(text: &str) -> Result<Vec<u8>, UrlError> {
+    const BAD: UrlError = UrlError::Data("% is not followed by two hexadecimal digits");
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        if byte != b'%' {
+            bytes.push(byte);
+            continue;
+        }
+        let mut digit = || char::from(rest.next()?).to_digit(16);
+        let (high, low) = (digit().ok_or(BAD)?, digit().ok_or(BAD)?);
+        bytes.push(u8::try_from(high * 16 + low).map_err(|_| BAD)?);
+    }
+    Ok(bytes)
+}
+
+/// How a source is called in messages: without what may be secret.
+pub fn public_name(source: &str) -> String {
+    if source.is_empty() {
+        return "an empty source".to_owned();
+    }
+    let Ok(uri) = source.parse::<Uri>() else {
+        return "a data URL".to_owned();
+    };
+    match (uri.scheme_str(), uri.authority()) {
+        (Some(scheme), Some(authority)) => {
+            let host = authority.as_str().rsplit('@').next().unwrap_or_default();
+            let query = if uri.query().is_some() { "?…" } else { "" };
+            format!("{scheme}://{host}{}{query}", uri.path())
+        }
+        _ => "a data URL".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn data_urls() {
+        let decoded = |text: &str| match Source::parse(text) {
+            Ok(Source::Data(bytes)) => String::from_utf8(bytes).unwrap(),
+            other => panic!("{text}: {other:?}"),
+        };
+        assert_eq!(decoded("data:,hello%20w%C3%B6rld%0A"), "hello wörld\n");
+        assert_eq!(decoded("data:;base64,aGVsbG8="), "hello");
+        assert_eq!(decoded("data:;base64,aGVsbG8"), "hello");
+        assert_eq!(decoded("data:;base64,aGVs%62G8%3D"), "hello");
+        assert_eq!(
+            decoded("data:text/plain;charset=utf-8;base64,aGVsbG8="),
+            "hello"
+        );
+        assert_eq!(decoded("data:text/plain,a,b"), "a,b");
+        assert_eq!(decoded("data:,"), "");
+        assert_eq!(decoded(""), "");
+        for bad in [
+            "data:",
+            "data:hello",
+            "data:,%4",
+            "data:,%zz",
+            "data:;base64,a*",
+        ] {
+            assert!(
+                matches!(Source::parse(bad), Err(UrlError::Data(_))),
+                "{bad}"
+            );
+        }
+    }
+
+    #[test]
+    fn names_hide_secrets() {
+        assert_eq!(public_name("http://u:p@h:1/x?t=1"), "http://h:1/x?…");
+        assert_eq!(public_name("data:,secret"), "a data URL");
+        assert_eq!(public_name("data:;base64,%00"), "a data URL");
+    }
+
+    proptest! {
+        #[test]
+        fn encoding_all_bytes_round_trips(bytes: Vec<u8>) {
+            let url: String = bytes.iter().map(|b| format!("%{b:02x}")).collect();
+            let source = Source::parse(&format!("data:,{url}"));
+            prop_assert_eq!(source, Ok(Source::Data(bytes)));
+        }
+
+        #[test]
+        fn any_text_is_judged_without_panic(text in "(data:|http://|x:)?[ -~é]{0,40}") {
+            let _ = Source::parse(&text);
+            let _ = public_name(&text);
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! Running the programs of the root that is provisioned.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::log;
+
+/// A program that could not do its work.
+#[derive(Debug, thiserror::Error)]
+pub enum ProgramError {
+    /// It did not start.
+    #[error("starting {program} (of {})", .root.display())]
+    Start {
+        /// The program.
+        program: String,
+        /// The root it belongs to.
+        root: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// It failed. Its arguments are not repeated: they may be secret.
+    #[error("{program} failed ({status}): {output}")]
+    Failed {
+        /// The program.
+        program: String,
+        /// Its exit status.
+        status: String,
+        /// What it said.
+        output: String,
+    },
+}
+
+/// Runs `program`, a path inside `root`, with `root` as its root directory.
+pub fn run_inside(root: &Path, program: &str, arguments: &[String]) -> Result<(), ProgramError> {
+    let mut command = Command::new(program);
+    command.args(arguments).current_dir("/");
+    if root != Path::new("/") {
+        let directory = root.to_owned();
+        let enter = move || -> io::Result<()> {
+            nix::unistd::chroot(&directory)?;
+            nix::unistd::chdir("/")?;
+            Ok(())
+        };
+        // SAFETY: between fork and exec only async-signal-safe calls are
+        // allowed. The closure makes two system calls; the path is converted
+        // on the stack unless longer than 1024 bytes, and this process has no
+        // second thread that could hold the allocator's lock then.
+        unsafe { command.pre_exec(enter) };
+    }
+    finish(command, program, root)
+}
+
+/// Runs `program` of this system (found in PATH) about `root`.
+pub fn run_about(root: &Path, program: &str, arguments: &[String]) -> Result<(), ProgramError> {
+    let mut command = Command::new(program);
+    command.args(arguments);
+    finish(command, program, root)
+}
+
+fn finish(mut command: Command, program: &str, root: &Path) -> Result<(), ProgramError> {
+    command.stdin(Stdio::null()).env("LC_ALL", "C");
+    let output = command.output().map_err(|source| ProgramError::Start {
+        program: program.to_owned(),
+        root: root.to_owned(),
+        source,
+    })?;
+    let said = [output.stderr, output.stdout].concat();
+    let said = String::from_utf8_lossy(&said).trim().replace('\n', "; ");
+    if !output.status.success() {
+        return Err(ProgramError::Failed {
+            program: program.to_owned(),
+            status: output.status.to_string(),
+            output: said,
+        });
+    }
+    if !said.is_empty() {
+        log::info(&format!("{program}: {said}"));
+    }
+    Ok(())
+}
