@@ -26,6 +26,9 @@
 //! When the primary is the wrong copy, writing the backup first would destroy the
 //! only right one. Therefore `commit` refuses then, and [`Gpt::repair`], which
 //! leaves the right copy alone, has to come first.
+//!
+//! One case is beyond help: a disk that was grown, not written since, and then lost its
+//! primary *header*. Nothing says where its backup is.
 
 use crate::block::BlockIo;
 use alloc::{string::String, vec, vec::Vec};

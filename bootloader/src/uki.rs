@@ -63,7 +63,7 @@ pub enum UkiError {
         count: u16,
     },
     /// The image is longer than its partition.
-    #[error("{size} bytes long, but its partition has only {room}")]
+    #[error("the image is {size} bytes long, but its partition has only {room}")]
     TooLarge {
         /// Length that the headers say.
         size: u64,

@@ -86,6 +86,7 @@ impl BlockIo for FileDisk {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gpt::{Geometry, Gpt, Guid, Partition};
 
     #[test]
     fn a_file_is_a_disk_of_its_whole_blocks() {
@@ -104,5 +105,36 @@ mod tests {
         read_only.read(3, &mut block).unwrap();
         assert_eq!(block, [9; 512]);
         assert!(read_only.write(0, &block).is_err());
+    }
+
+    #[test]
+    fn a_table_in_a_file_is_changed_in_place() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(200 * 512).unwrap();
+        let mut disk = FileDisk::open(file.path(), 512).unwrap();
+        let geometry = Geometry {
+            block_size: 512,
+            block_count: 200,
+        };
+        let mut gpt = Gpt::new(geometry, Guid::from_bytes([1; 16]), 128).unwrap();
+        let (first_lba, last_lba) = gpt.usable();
+        let partition = Partition {
+            number: 1,
+            type_guid: Guid::from_bytes([2; 16]),
+            guid: Guid::from_bytes([3; 16]),
+            first_lba,
+            last_lba,
+            attributes: 0,
+            name: "old".into(),
+        };
+        gpt.set_partition(&partition).unwrap();
+        gpt.format(&mut disk).unwrap();
+        gpt.set_name(1, "new").unwrap();
+        gpt.commit(&mut disk).unwrap();
+
+        let mut disk = FileDisk::open_read_only(file.path(), 512).unwrap();
+        let gpt = Gpt::read(&mut disk).unwrap();
+        assert!(gpt.health().is_good());
+        assert_eq!(gpt.partition(1).unwrap().name, "new");
     }
 }
