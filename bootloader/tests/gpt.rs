@@ -210,6 +210,31 @@ proptest! {
     }
 }
 
+#[test]
+fn every_changed_byte_is_noticed_in_the_copy_that_has_it() {
+    let whole = disk();
+    let in_header = (0..92).map(|at| (1, 511, at));
+    let in_entries = (0..128 * 128).step_by(61).map(|at| (2, 479, at));
+    for (primary, backup, at) in in_header.chain(in_entries) {
+        for (block, which) in [(primary, Which::Primary), (backup, Which::Backup)] {
+            let mut disk = whole.clone();
+            disk.bytes_mut()[block * BLOCK + at] ^= 0x10;
+            let mut gpt = Gpt::read(&mut disk).unwrap();
+            let wrong = (
+                gpt.health().primary.is_some(),
+                gpt.health().backup.is_some(),
+            );
+            let expected = (which == Which::Primary, which == Which::Backup);
+            assert_eq!(wrong, expected, "byte {at} after block {block}");
+            assert_eq!(gpt.repair(&mut disk).unwrap(), Some(which));
+            assert!(
+                disk.bytes() == whole.bytes(),
+                "byte {at} after block {block}"
+            );
+        }
+    }
+}
+
 /// Changes the primary header with `value` at `offset`, seals it, destroys the backup,
 /// and returns why the primary is refused.
 fn refused(offset: usize, value: &[u8]) -> CopyError {
