@@ -3,7 +3,9 @@
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     if std::env::var("CARGO_CFG_TARGET_OS").is_ok_and(|os| os == "uefi") {
-        // A hash of the content in place of the time of the build.
-        println!("cargo::rustc-link-arg-bins=/Brepro");
+        // Neither the time of the build, nor an identity for debuggers, which the
+        // linker takes from the path of its output.
+        println!("cargo::rustc-link-arg-bins=/timestamp:0");
+        println!("cargo::rustc-link-arg-bins=/debug:none");
     }
 }
