@@ -1,1 +1,17 @@
-//! Ballast image.
+//! Builds Ballast releases.
+//!
+//! `image` owns the way from Debian packages and this repository to one release
+//! directory: a system tree made by mkosi, `/usr` as erofs with its verity tree,
+//! a unified kernel image that names the verity root, and a bootable disk.
+//! Everything runs in the *tools tree* ([`tools::Tools`]), so that the bytes do
+//! not depend on the distribution of the build machine.
+
+pub mod build;
+pub mod cache;
+pub mod host;
+pub mod progress;
+pub mod reproduce;
+pub mod tools;
+
+pub use build::{BuildOptions, build};
+pub use cache::cache_dir;

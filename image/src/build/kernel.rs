@@ -1,0 +1,42 @@
+//! The unified kernel image: kernel, initrd, command line, os-release.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use super::{Job, SOURCE_DATE_EPOCH, stage};
+use crate::tools::run_logged;
+
+/// The command line that every release has, before `usrhash=`.
+fn base_cmdline() -> Result<String> {
+    let path = super::source_dir().join("image/cmdline");
+    let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+    let words = text
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .flat_map(str::split_whitespace);
+    Ok(words.collect::<Vec<_>>().join(" "))
+}
+
+/// Writes `boot.efi`.
+pub fn make(job: &Job, stage: &Path, initrd: &Path, hash: &str) -> Result<()> {
+    let mut cmdline = format!("{} usrhash={hash}", base_cmdline()?);
+    for word in &job.cmdline {
+        cmdline = format!("{cmdline} {word}");
+    }
+    let mut ukify = job.tools.command("ukify");
+    ukify
+        .arg("build")
+        .arg(format!("--linux={}", job.scratch.join("vmlinuz").display()))
+        .arg(format!("--initrd={}", initrd.display()))
+        .arg(format!("--cmdline={cmdline}"))
+        .arg(format!("--uname={}", stage::kernel_version(stage)?))
+        .arg(format!(
+            "--os-release=@{}",
+            stage.join("usr/lib/os-release").display()
+        ))
+        .arg(format!("--output={}", job.out.join("boot.efi").display()))
+        .env("SOURCE_DATE_EPOCH", SOURCE_DATE_EPOCH);
+    run_logged(&mut ukify, "ukify")
+}

@@ -1,0 +1,169 @@
+//! The files of `/usr`: the system tree's, completed and made hermetic.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use super::Job;
+use super::guest::Programs;
+use crate::cache::walk;
+use crate::tools::{remove_tree, run_logged};
+
+/// Where the release's defaults for `/etc` live: the overlay's lower layer.
+pub const ETC: &str = "usr/share/ballast/etc";
+
+/// What the build left in `/etc` and no host uses.
+const ETC_LEFTOVERS: [&str; 36] = [
+    ".pwd.lock",
+    "apt",
+    "cron.d",
+    "cron.daily",
+    "debconf.conf",
+    "dhcp",
+    "dpkg",
+    "e2scrub.conf",
+    "group-",
+    "gshadow-",
+    "hostname",
+    "init.d",
+    "initramfs-tools",
+    "kernel",
+    "ld.so.conf.d/fakeroot",
+    "logcheck",
+    "machine-id",
+    "mtab",
+    "passwd-",
+    "perl",
+    "python3",
+    "python3.13",
+    "rc0.d",
+    "rc1.d",
+    "rc2.d",
+    "rc3.d",
+    "rc4.d",
+    "rc5.d",
+    "rc6.d",
+    "rcS.d",
+    "runit",
+    "shadow-",
+    "subgid-",
+    "subuid-",
+    "sv",
+    "ufw",
+];
+
+/// Lays out everything under `STAGE/usr` and returns `STAGE`.
+pub fn make(job: &Job, tree: &Path, programs: &Programs) -> Result<PathBuf> {
+    let stage = job.scratch.join("stage");
+    fs::create_dir_all(stage.join("usr/share/ballast"))?;
+    // depmod looks below `lib`.
+    std::os::unix::fs::symlink("usr/lib", stage.join("lib"))?;
+    copy(&tree.join("usr"), &stage)?;
+    copy(&tree.join("etc"), &stage.join("usr/share/ballast"))?;
+    trim_etc(&stage.join(ETC))?;
+    modules(job, &stage)?;
+    fs::write(stage.join("usr/lib/os-release"), os_release(&job.version))?;
+    install(&programs.ignition, &stage.join("usr/bin/ignition"))?;
+    Ok(stage)
+}
+
+/// Copies `from` into the directory `to` with owners, modes and attributes.
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    let mut command = Command::new("cp");
+    command
+        .args(["--archive", "--reflink=auto"])
+        .arg(from)
+        .arg(to);
+    run_logged(&mut command, "copy")
+}
+
+fn install(from: &Path, to: &Path) -> Result<()> {
+    fs::copy(from, to)
+        .with_context(|| format!("copying {} to {}", from.display(), to.display()))?;
+    fs::set_permissions(to, fs::Permissions::from_mode(0o755))
+        .with_context(|| format!("setting the mode of {}", to.display()))
+}
+
+fn trim_etc(etc: &Path) -> Result<()> {
+    for name in ETC_LEFTOVERS {
+        let path = etc.join(name);
+        match fs::symlink_metadata(&path) {
+            Ok(meta) if meta.is_dir() => remove_tree(&path)?,
+            Ok(_) => {
+                fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))?
+            }
+            Err(_) => {}
+        }
+    }
+    // Host keys belong to one host; each makes its own on first boot.
+    for entry in fs::read_dir(etc.join("ssh"))?.flatten() {
+        if entry.file_name().to_string_lossy().starts_with("ssh_host_") {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Stores modules uncompressed, so that only changed ones are fetched again,
+/// and leaves the kernel itself to the boot image.
+fn modules(job: &Job, stage: &Path) -> Result<()> {
+    let dir = kernel_dir(stage)?;
+    let mut files = Vec::new();
+    walk(&dir, &mut files)?;
+    let packed: Vec<&PathBuf> = files
+        .iter()
+        .filter(|f| f.to_string_lossy().ends_with(".ko.xz"))
+        .collect();
+    for group in packed.chunks(200) {
+        let mut xz = job.tools.command("xz");
+        xz.arg("--decompress").arg("--").args(group);
+        run_logged(&mut xz, "modules")?;
+    }
+    fs::rename(dir.join("vmlinuz"), job.scratch.join("vmlinuz"))
+        .context("taking the kernel out of the system tree")?;
+    depmod(job, stage)
+}
+
+/// Writes the module index of the tree `root`.
+pub fn depmod(job: &Job, root: &Path) -> Result<()> {
+    let version = kernel_version(root)?;
+    let mut command = job.tools.command("depmod");
+    command.arg("--basedir").arg(root).arg(version);
+    run_logged(&mut command, "depmod")
+}
+
+/// `usr/lib/modules/VERSION` of the one kernel in `root`.
+pub fn kernel_dir(root: &Path) -> Result<PathBuf> {
+    let modules = root.join("usr/lib/modules");
+    let mut found: Vec<PathBuf> = fs::read_dir(&modules)
+        .with_context(|| format!("reading {}", modules.display()))?
+        .flatten()
+        .map(|e| e.path())
+        .collect();
+    match (found.pop(), found.len()) {
+        (Some(dir), 0) => Ok(dir),
+        _ => bail!("{} must hold exactly one kernel version", modules.display()),
+    }
+}
+
+/// The release of the one kernel in `root`, as `uname -r` prints it.
+pub fn kernel_version(root: &Path) -> Result<String> {
+    let dir = kernel_dir(root)?;
+    Ok(dir
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned())
+}
+
+/// `/usr/lib/os-release`, os-release(5).
+pub fn os_release(version: &str) -> String {
+    format!(
+        "ID=ballast\nID_LIKE=debian\nNAME=\"Ballast\"\nPRETTY_NAME=\"Ballast {version}\"\n\
+         VERSION_ID={version}\nIMAGE_ID=ballast\nIMAGE_VERSION={version}\n\
+         DEFAULT_HOSTNAME=ballast\nANSI_COLOR=\"0;36\"\n"
+    )
+}

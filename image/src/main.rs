@@ -1,0 +1,74 @@
+//! `cargo image`: builds Ballast releases.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use image::{BuildOptions, build};
+
+/// Builds Ballast releases.
+///
+/// Exit status: 0 done, 1 failed, 2 wrong usage.
+#[derive(Parser)]
+#[command(name = "cargo image --", version)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Build a release: disk image, boot image, /usr, manifest, SBOM.
+    Build {
+        /// Version of the release (semver).
+        #[arg(long, default_value = env!("CARGO_PKG_VERSION"))]
+        version: String,
+        /// Output directory [default: images/VERSION in the cache directory].
+        #[arg(long)]
+        out: Option<PathBuf>,
+        /// Word to add to the kernel command line; for trying out.
+        #[arg(long = "cmdline", value_name = "WORD")]
+        cmdline: Vec<String>,
+    },
+    /// Build twice in different directories and compare every byte.
+    Reproduce {
+        /// Version of the release (semver).
+        #[arg(long, default_value = env!("CARGO_PKG_VERSION"))]
+        version: String,
+    },
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().verb {
+        Verb::Build {
+            version,
+            out,
+            cmdline,
+        } => build(&BuildOptions {
+            version,
+            out,
+            cmdline,
+            work: None,
+        })
+        .map(|out| println!("{}", out.display())),
+        Verb::Reproduce { version } => image::reproduce::reproduce(&version),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("image: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Cli;
+    use clap::CommandFactory;
+
+    #[test]
+    fn command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+}
