@@ -70,7 +70,7 @@ pub enum Error {
         source: io::Error,
     },
     /// Something did not happen in time.
-    #[error("{waiting} took longer than {} s; the console ends with\n{console}", .limit.as_secs())]
+    #[error("{waiting} took longer than {:.1} s{}", .limit.as_secs_f64(), ending(.console))]
     Deadline {
         /// What was waited for.
         waiting: String,
@@ -103,6 +103,13 @@ pub enum Error {
         /// What `ssh` said.
         reason: String,
     },
+}
+
+fn ending(console: &str) -> String {
+    match console {
+        "" => String::new(),
+        lines => format!("; the console ends with\n{lines}"),
+    }
 }
 
 impl Error {

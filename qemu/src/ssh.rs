@@ -14,7 +14,7 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
-use crate::deadline::Deadline;
+use crate::deadline::{Deadline, scaled};
 use crate::error::{Error, Result};
 use crate::launcher::{self, Launcher};
 
@@ -23,6 +23,9 @@ pub const CREDENTIAL: &str = "ssh.ephemeral-authorized_keys-all";
 
 /// Longest pause between two attempts to connect.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// How long the guest may be silent before it is asked whether it lives.
+const ALIVE: Duration = Duration::from_secs(4);
 
 /// How a command in the guest ended and what it wrote.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -167,13 +170,16 @@ impl Ssh {
     ) -> Result<std::result::Result<Master, String>> {
         self.disconnect();
         let timeout = left.as_secs().clamp(5, 60);
+        let alive = scaled(ALIVE).as_secs().max(1);
         let mut command = self.command(port);
         command
             .args(["-M", "-N", "-o", "PermitLocalCommand=yes"])
             // Run once logged in, when the control socket is there.
             .args(["-o", "LocalCommand=echo up"])
             .args(["-o", &format!("ConnectTimeout={timeout}")])
-            .args(["-o", "ServerAliveInterval=30", "root@127.0.0.1"])
+            // Three questions without an answer: the guest is gone.
+            .args(["-o", &format!("ServerAliveInterval={alive}")])
+            .arg("root@127.0.0.1")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());

@@ -50,20 +50,15 @@ pub fn stage_of(line: &str) -> Option<Stage> {
         Some(Stage::BootComplete)
     } else if line.contains("Linux version ") {
         Some(Stage::Kernel)
-    } else if is_selector(line) {
+    } else if line.contains("ballast: booting ") {
         Some(Stage::Selector)
-    } else if line.contains("Running in initrd") || line.contains("Run /init as init process") {
+    } else if line.contains("Booting initrd of ") {
         Some(Stage::Initrd)
-    } else if line.contains("Switching root") || line.contains("initrd-switch-root") {
+    } else if line.contains("Welcome to ") {
         Some(Stage::Host)
     } else {
         None
     }
-}
-
-/// The selector's line: version, slot, reason and tries left.
-fn is_selector(line: &str) -> bool {
-    line.contains("slot ") && line.contains("tries") && !line.contains('[')
 }
 
 /// Steps of the last boot in `lines`, each with the time of its first line.
@@ -97,7 +92,7 @@ pub fn last_boot<'a>(lines: impl IntoIterator<Item = (Duration, &'a str)>) -> Ve
 pub fn failure_of(line: &str) -> Option<&str> {
     const SIGNS: [&str; 5] = [
         "ballast: initrd failed:",
-        "ballast: first boot stopped",
+        "ballast: provisioning stopped:",
         "Kernel panic - not syncing",
         "UEFI Interactive Shell",
         "You are in emergency mode",
@@ -141,11 +136,17 @@ mod tests {
             1,
             "BdsDxe: starting Boot0001 \"UEFI Misc Device\" from PciRoot",
         ),
-        (2, "ballast 0.1.0: slot a, normal, 0 tries left"),
+        (
+            2,
+            "ballast: booting 0.1.0 from slot a (normal), tries left 0",
+        ),
         (3, "[    0.000000] Linux version 6.12.48+deb13-cloud-amd64"),
-        (5, "[    1.1] Run /init as init process"),
-        (6, "[    2.0] systemd[1]: Running in initrd."),
-        (9, "[    5.0] systemd[1]: Switching root."),
+        (5, "Booting initrd of Ballast 0.1.0."),
+        (
+            6,
+            "[  OK  ] Created slice system-modprobe.slice - Slice /system/modprobe.",
+        ),
+        (9, "Welcome to Ballast 0.1.0!"),
         (
             12,
             "ballast: boot-complete version=0.1.0 slot=a reason=normal",

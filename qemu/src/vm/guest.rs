@@ -121,6 +121,14 @@ impl Vm {
         }
     }
 
+    /// Starts a command in the guest and does not wait for it: for what ends
+    /// the connection, such as `sleep 1; echo c > /proc/sysrq-trigger`.
+    pub fn start(&mut self, command: &str) -> Result<()> {
+        let script = ssh::quote(command);
+        let script = format!("setsid sh -c {script} < /dev/null > /dev/null 2>&1 &");
+        self.run_ok(&script, &Input::Nothing).map(drop)
+    }
+
     /// Writes a file in the guest, as root, mode 0644 if it is new. Its
     /// directory must exist.
     pub fn write_file(&mut self, path: &str, content: &[u8]) -> Result<()> {

@@ -101,7 +101,12 @@ fn tee() -> Tee {
 
 /// Runs the commands; the first failure's status is the result.
 fn commands(vm: &mut Vm, commands: &[String]) -> Result<i32> {
-    vm.wait_boot_complete(BOOT)?;
+    if let Err(error) = vm.wait_boot_complete(BOOT) {
+        // The lines that follow the first one of a failure.
+        let _ = vm.expect_despite_failure("ballast: ", Duration::from_millis(200));
+        eprintln!("vm: the guest's console ends with\n{}", vm.console().tail());
+        return Err(error.into());
+    }
     for command in commands {
         let status = vm
             .exec_attached(command)
