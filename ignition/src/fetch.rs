@@ -9,14 +9,14 @@ mod source;
 mod trust;
 
 use std::fs::File;
-use std::io::{self, Read, Write as _};
+use std::io::{self, Read};
 use std::time::{Duration, Instant};
 
 use flate2::read::MultiGzDecoder;
 
 use crate::config::{Config, Resource, list};
 
-pub use digest::Digest;
+pub use digest::{Digest, hex};
 pub use error::FetchError;
 pub use source::{Source, UrlError, public_name};
 
@@ -212,6 +212,7 @@ mod tests {
     use super::*;
     use flate2::Compression;
     use flate2::write::GzEncoder;
+    use std::io::Write as _;
 
     fn resource(source: &str) -> Resource {
         Resource {

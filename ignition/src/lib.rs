@@ -3,26 +3,26 @@
 //!
 //! The path of a config through the crate:
 //!
-//! 1. provider finds the config of this machine;
+//! 1. [`provider`] finds the config of this machine;
 //! 2. [`config`] parses it, with line and column for every complaint,
 //!    refuses what is not implemented, and merges parents with children;
 //! 3. [`fetch`] brings what `source` keys name, verified;
-//! 4. stage acts: `fetch-offline` and `fetch` leave the merged config in
+//! 4. [`stage`] acts: `fetch-offline` and `fetch` leave the merged config in
 //!    a cache, `files` carries it out below a root directory.
 //!
 //! Nothing below the root is written before the whole merged config is known
 //! and was accepted. The files stage can be cut off at any instant and run
-//! again; it ends in the same state (see stage::files).
+//! again; it ends in the same state (see [`stage::files`]).
 
 pub mod account;
-//X pub mod cli;
+pub mod cli;
 pub mod config;
 pub mod durable;
-//X pub mod failure;
+pub mod failure;
 pub mod fetch;
 pub mod log;
 pub mod program;
 pub mod provider;
 pub mod root;
-//X pub mod stage;
+pub mod stage;
 pub mod state;

@@ -96,3 +96,13 @@ pub enum FetchError {
     #[error("a certificate bundle in ignition.security.tls holds no PEM certificate")]
     BadAuthority,
 }
+
+impl FetchError {
+    /// Whether only a change of the config, or of what it names, helps.
+    pub fn is_final(&self) -> bool {
+        !matches!(
+            self,
+            Self::NeedsNetwork { .. } | Self::GaveUp { .. } | Self::Store { .. }
+        )
+    }
+}

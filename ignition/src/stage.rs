@@ -1,0 +1,174 @@
+//! The stages, in the order in which the initrd runs them.
+//!
+//! | stage | reads | leaves |
+//! |---|---|---|
+//! | `fetch-offline` | the provider | the cache, or the flag that the network is needed |
+//! | `fetch` | the provider, the network | the cache, if the stage before could not |
+//! | `kargs`, `disks`, `mount` | the cache | nothing: what they would do is refused |
+//! | `files` | the cache | users, files, units below the root; the record |
+//! | `umount` | the cache | nothing, as `mount` |
+
+pub mod fetch;
+pub mod files;
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::config::{Config, Invalid, unsupported};
+use crate::fetch::{FetchError, Network};
+use crate::provider::ProviderError;
+use crate::state::{State, StateError};
+use crate::{config, log};
+
+/// A stage's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Finds and merges the config without the network.
+    FetchOffline,
+    /// Finds and merges the config with the network.
+    Fetch,
+    /// Kernel arguments.
+    Kargs,
+    /// Partitions, arrays, file systems.
+    Disks,
+    /// Mounts for the files stage.
+    Mount,
+    /// Users, files, units.
+    Files,
+    /// Undoes `mount`.
+    Umount,
+}
+
+/// All names, for messages.
+pub const STAGES: &str = "fetch-offline fetch kargs disks mount files umount";
+
+impl FromStr for Stage {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Ok(match text {
+            "fetch-offline" => Self::FetchOffline,
+            "fetch" => Self::Fetch,
+            "kargs" => Self::Kargs,
+            "disks" => Self::Disks,
+            "mount" => Self::Mount,
+            "files" => Self::Files,
+            "umount" => Self::Umount,
+            other => return Err(format!("no stage {other:?}; stages are: {STAGES}")),
+        })
+    }
+}
+
+/// What all stages are told.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The platform, e.g. `qemu`.
+    pub platform: String,
+    /// The root of the file system to provision.
+    pub root: PathBuf,
+    /// Where the merged config is kept between stages.
+    pub config_cache: PathBuf,
+    /// The flag file that asks for the network.
+    pub need_network: PathBuf,
+    /// Where other state is kept between stages.
+    pub state_file: PathBuf,
+    /// How long one fetch is tried.
+    pub fetch_timeout: Duration,
+    /// Where the kernel command line is read.
+    pub cmdline: PathBuf,
+}
+
+/// Why a stage failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StageError {
+    /// The config itself is wrong.
+    #[error(transparent)]
+    Config(#[from] Invalid),
+    /// The provider failed.
+    #[error(transparent)]
+    Provider(#[from] ProviderError),
+    /// Something that the config names could not be fetched.
+    #[error("{place}")]
+    Fetch {
+        /// Where the config names it.
+        place: String,
+        /// The cause.
+        source: FetchError,
+    },
+    /// State between stages could not be used.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// A config could not be put into JSON.
+    #[error("representing the merged config")]
+    Represent(#[from] serde_json::Error),
+    /// A file for later stages could not be changed.
+    #[error("changing {}", .path.display())]
+    Flag {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// The files stage failed.
+    #[error(transparent)]
+    Files(#[from] files::FilesError),
+}
+
+impl StageError {
+    /// Whether only a change of the config helps, so that trying again (by a
+    /// reboot, in another slot) is pointless.
+    pub fn is_final(&self) -> bool {
+        match self {
+            Self::Config(_) => true,
+            Self::Provider(ProviderError::Unknown(_)) => true,
+            Self::Provider(ProviderError::Fetch { source, .. }) | Self::Fetch { source, .. } => {
+                source.is_final()
+            }
+            Self::Files(error) => error.is_final(),
+            Self::Provider(ProviderError::Read { .. })
+            | Self::State(_)
+            | Self::Represent(_)
+            | Self::Flag { .. } => false,
+        }
+    }
+}
+
+/// Runs one stage.
+pub fn run(stage: Stage, settings: &Settings) -> Result<(), StageError> {
+    match stage {
+        Stage::FetchOffline => fetch::run(settings, Network::Absent),
+        Stage::Fetch => fetch::run(settings, Network::Present),
+        Stage::Files => {
+            let (config, state) = cached(settings)?;
+            Ok(files::run(settings, &config, &state)?)
+        }
+        Stage::Kargs | Stage::Disks | Stage::Mount | Stage::Umount => {
+            // A cache that asks for disks cannot come from this program's
+            // fetch stages; it is refused all the same.
+            cached(settings)?;
+            log::info("nothing to do: the config asks for nothing that this stage does");
+            Ok(())
+        }
+    }
+}
+
+/// What the fetch stages left.
+fn cached(settings: &Settings) -> Result<(Config, State), StageError> {
+    let path = &settings.config_cache;
+    let bytes = std::fs::read(path).map_err(|source| StateError::Read {
+        path: path.clone(),
+        source,
+    })?;
+    let config: Config = serde_json::from_slice(&bytes).map_err(|source| StateError::Parse {
+        path: path.clone(),
+        source,
+    })?;
+    let state = State::load(&settings.state_file)?;
+    let origins = config::Origins::new(&config, Vec::new())?;
+    let refused = unsupported(&config, &origins);
+    if !refused.is_empty() {
+        return Err(Invalid(refused).into());
+    }
+    Ok((config, state))
+}

@@ -1,0 +1,326 @@
+//! `fetch-offline` and `fetch`: the merged config goes into the cache.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+
+use crate::config::{self, Config, Document, Invalid, Locate as _, Origins, Parsed, Problem};
+use crate::config::{Resource, list};
+use crate::fetch::{FetchError, Fetcher, Network, needs_network, public_name};
+use crate::log;
+use crate::provider::{self, Cmdline, Provider, ProviderError, Raw};
+use crate::state::{self, FetchedConfig, State};
+
+use super::{Settings, StageError};
+
+/// How deep configs may refer to configs, and how many there may be.
+const DEPTH: usize = 16;
+const CONFIGS: usize = 256;
+
+/// Finds, merges, checks and caches the config. Without the network, leaves
+/// the flag file instead if the config or what it names needs it.
+pub fn run(settings: &Settings, network: Network) -> Result<(), StageError> {
+    if network == Network::Present && settings.config_cache.exists() {
+        log::info("the config was complete without the network");
+        return Ok(());
+    }
+    let mut collector = Collector {
+        fetcher: Fetcher::new(network, settings.fetch_timeout),
+        parts: Vec::new(),
+        state: State::default(),
+    };
+    match collector.collect(settings) {
+        Ok(merged) => {
+            let config = collector.accept(merged)?;
+            state::save(&settings.config_cache, &config)?;
+            collector.state.save(&settings.state_file)?;
+            log::info(&format!(
+                "merged {} configs into {}",
+                collector.state.fetched_configs.len(),
+                settings.config_cache.display()
+            ));
+            match files_over_network(&config) {
+                Some(key) if network == Network::Absent => ask_for_network(settings, &key),
+                _ => Ok(()),
+            }
+        }
+        Err(error) => match needed_network(&error) {
+            Some(reason) if network == Network::Absent => ask_for_network(settings, &reason),
+            _ => Err(error),
+        },
+    }
+}
+
+fn needed_network(error: &StageError) -> Option<String> {
+    match error {
+        StageError::Fetch { source, .. }
+        | StageError::Provider(ProviderError::Fetch { source, .. }) => match source {
+            FetchError::NeedsNetwork { name } => Some(name.clone()),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn ask_for_network(settings: &Settings, reason: &str) -> Result<(), StageError> {
+    let path = &settings.need_network;
+    let touch = || {
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent)?;
+        }
+        std::fs::File::create(path).map(drop)
+    };
+    touch().map_err(|source| StageError::Flag {
+        path: path.clone(),
+        source,
+    })?;
+    log::info(&format!("the network is needed for {reason}"));
+    Ok(())
+}
+
+/// The first key of the config that the files stage will need the network for.
+fn files_over_network(config: &Config) -> Option<String> {
+    let files = list(config.storage.as_ref()?.files.as_ref());
+    files.iter().enumerate().find_map(|(number, file)| {
+        let mut resources = file.contents.iter().chain(list(file.append.as_ref()));
+        resources
+            .any(needs_network)
+            .then(|| format!("storage.files.{number} ({})", file.path))
+    })
+}
+
+/// Follows the references of configs, depth first.
+struct Collector {
+    fetcher: Fetcher,
+    parts: Vec<(Document, Config)>,
+    state: State,
+}
+
+impl Collector {
+    fn collect(&mut self, settings: &Settings) -> Result<Config, StageError> {
+        let Some((name, raw)) = self.find(settings)? else {
+            log::info("no config was given to this machine; it gets the defaults");
+            return Ok(config::empty());
+        };
+        let Some(parsed) = config::parse(&raw.source, &raw.bytes)? else {
+            log::info(&format!("the config from {} is empty", raw.source));
+            return Ok(config::empty());
+        };
+        self.note(&raw.source, name, false, &parsed);
+        self.configure(&parsed.config)?;
+        self.render(parsed, 0)
+    }
+
+    fn find(&self, settings: &Settings) -> Result<Option<(&'static str, Raw)>, StageError> {
+        let cmdline = Cmdline::new(settings.cmdline.clone());
+        if let Some(raw) = cmdline.config(&self.fetcher)? {
+            return Ok(Some((cmdline.name(), raw)));
+        }
+        let Some(platform) = provider::of_platform(&settings.platform)? else {
+            return Ok(None);
+        };
+        let raw = platform.config(&self.fetcher)?;
+        Ok(raw.map(|raw| (platform.name(), raw)))
+    }
+
+    /// The config with everything it refers to merged in.
+    fn render(&mut self, parsed: Parsed, depth: usize) -> Result<Config, StageError> {
+        let Parsed {
+            config, document, ..
+        } = parsed;
+        let references = config.ignition.config.clone().unwrap_or_default();
+        if let Some(replace) = references.replace.filter(|r| r.source.is_some()) {
+            let child = self.child(&document, "ignition.config.replace", &replace, depth)?;
+            self.configure(&child.config)?;
+            return self.render(child, depth + 1);
+        }
+        let merge = list(references.merge.as_ref());
+        let places: Vec<_> = (0..merge.len())
+            .map(|number| format!("ignition.config.merge.{number}"))
+            .collect();
+        // The document moves into the parts; its children come after it.
+        let at = self.parts.len();
+        self.parts.push((document, config.clone()));
+        let mut merged = config;
+        for (key, reference) in places.iter().zip(merge) {
+            let child = self.child_of(at, key, reference, depth)?;
+            self.configure(&config::merge(&merged, &child.config)?)?;
+            let child = self.render(child, depth + 1)?;
+            merged = config::merge(&merged, &child)?;
+        }
+        Ok(merged)
+    }
+
+    fn child_of(
+        &mut self,
+        part: usize,
+        key: &str,
+        reference: &Resource,
+        depth: usize,
+    ) -> Result<Parsed, StageError> {
+        let place = self.parts[part].0.place(key);
+        self.fetch_child(&place.to_string(), key, reference, depth)
+            .map_err(|error| bounded(error, place))
+    }
+
+    fn child(
+        &mut self,
+        document: &Document,
+        key: &str,
+        reference: &Resource,
+        depth: usize,
+    ) -> Result<Parsed, StageError> {
+        let place = document.place(key);
+        self.fetch_child(&place.to_string(), key, reference, depth)
+            .map_err(|error| bounded(error, place))
+    }
+
+    fn fetch_child(
+        &mut self,
+        place: &str,
+        key: &str,
+        reference: &Resource,
+        depth: usize,
+    ) -> Result<Parsed, ChildError> {
+        if depth >= DEPTH || self.state.fetched_configs.len() >= CONFIGS {
+            return Err(ChildError::Bound);
+        }
+        let fetched = self.fetcher.read(reference);
+        let bytes = fetched.map_err(|source| {
+            ChildError::Stage(StageError::Fetch {
+                place: place.to_owned(),
+                source,
+            })
+        })?;
+        let source = reference.source.as_deref().unwrap_or_default();
+        let name = if source.starts_with("data:") {
+            format!("the data URL of {key}")
+        } else {
+            public_name(source)
+        };
+        let parsed = config::parse(&name, &bytes)
+            .map_err(|invalid| ChildError::Stage(invalid.into()))?
+            .ok_or(ChildError::Empty)?;
+        self.note(&name, "referenced", true, &parsed);
+        Ok(parsed)
+    }
+
+    fn configure(&mut self, config: &Config) -> Result<(), StageError> {
+        self.fetcher
+            .configure(config)
+            .map_err(|source| StageError::Fetch {
+                place: "ignition.security.tls.certificateAuthorities".to_owned(),
+                source,
+            })
+    }
+
+    fn note(&mut self, source: &str, provider: &str, referenced: bool, parsed: &Parsed) {
+        for warning in &parsed.warnings {
+            log::warn(&warning.to_string());
+        }
+        log::info(&format!("fetched config from {source}"));
+        self.state.fetched_configs.push(FetchedConfig {
+            kind: "user".to_owned(),
+            source: if referenced { source } else { provider }.to_owned(),
+            referenced,
+        });
+    }
+
+    /// Checks the merged config and makes it ready for the cache.
+    fn accept(&mut self, mut config: Config) -> Result<Config, StageError> {
+        config.ignition.config = None;
+        let origins = Origins::new(&config, std::mem::take(&mut self.parts))?;
+        let mut errors = config::validate(&config, &origins).errors;
+        errors.extend(config::unsupported(&config, &origins));
+        if !errors.is_empty() {
+            return Err(Invalid(errors).into());
+        }
+        self.state.origins = places(&config, &origins);
+        self.embed_authorities(&mut config)?;
+        Ok(config)
+    }
+
+    /// Later stages must not depend on fetching the authorities again.
+    fn embed_authorities(&self, config: &mut Config) -> Result<(), StageError> {
+        let tls = config
+            .ignition
+            .security
+            .as_mut()
+            .and_then(|s| s.tls.as_mut());
+        let authorities = tls.and_then(|tls| tls.certificate_authorities.as_mut());
+        for authority in authorities.into_iter().flatten() {
+            let bytes = self
+                .fetcher
+                .read(authority)
+                .map_err(|source| StageError::Fetch {
+                    place: "ignition.security.tls.certificateAuthorities".to_owned(),
+                    source,
+                })?;
+            let packed = base64::engine::general_purpose::STANDARD.encode(bytes);
+            *authority = Resource {
+                source: Some(format!("data:;base64,{packed}")),
+                ..Resource::default()
+            };
+        }
+        Ok(())
+    }
+}
+
+/// Why a referenced config is not there.
+enum ChildError {
+    Stage(StageError),
+    Empty,
+    Bound,
+}
+
+fn bounded(error: ChildError, place: config::Place) -> StageError {
+    let message = match error {
+        ChildError::Stage(error) => return error,
+        ChildError::Empty => "the referenced config is empty".to_owned(),
+        ChildError::Bound => format!(
+            "configs refer to configs more than {DEPTH} levels deep or {CONFIGS} times; \
+             is there a loop?"
+        ),
+    };
+    Invalid::from(Problem { place, message }).into()
+}
+
+/// Where every entry of the merged config was written, for later stages.
+fn places(config: &Config, origins: &Origins) -> BTreeMap<String, String> {
+    let storage = config.storage.as_ref();
+    let passwd = config.passwd.as_ref();
+    let units = config.systemd.as_ref().and_then(|s| s.units.as_ref());
+    let lists = [
+        (
+            "storage.files",
+            storage.and_then(|s| s.files.as_ref()).map_or(0, Vec::len),
+        ),
+        (
+            "storage.directories",
+            storage
+                .and_then(|s| s.directories.as_ref())
+                .map_or(0, Vec::len),
+        ),
+        (
+            "storage.links",
+            storage.and_then(|s| s.links.as_ref()).map_or(0, Vec::len),
+        ),
+        (
+            "passwd.users",
+            passwd.and_then(|p| p.users.as_ref()).map_or(0, Vec::len),
+        ),
+        (
+            "passwd.groups",
+            passwd.and_then(|p| p.groups.as_ref()).map_or(0, Vec::len),
+        ),
+        ("systemd.units", units.map_or(0, Vec::len)),
+    ];
+    let keys = lists
+        .into_iter()
+        .flat_map(|(list, length)| (0..length).map(move |number| format!("{list}.{number}")));
+    keys.map(|key| {
+        let place = origins.place(&key).to_string();
+        (key, place)
+    })
+    .collect()
+}

@@ -1,0 +1,86 @@
+//! `files`: groups, users, their keys; directories, files, links; units. Then
+//! the record that says the host is provisioned.
+//!
+//! The stage may be cut off at any instant and run again:
+//!
+//! - account files change in a private copy that replaces them as a whole
+//!   ([`passwd`]);
+//! - a journal, written before the first entry is touched, says what each
+//!   path held before ([`journal`]), so that a second run starts from there
+//!   and not from what the first one left;
+//! - every file appears by a rename after it is complete on the disk;
+//! - the record is written last, when all else is on the disk; a host with
+//!   the record is never provisioned again.
+
+mod entries;
+mod error;
+mod journal;
+mod keys;
+mod passwd;
+mod record;
+mod units;
+
+use crate::config::Config;
+use crate::fetch::{Fetcher, Network};
+use crate::log;
+use crate::root::Root;
+use crate::state::State;
+
+use super::Settings;
+
+pub use error::FilesError;
+
+/// Working directory of this stage, on the root's disk. Removed at the end.
+const WORK: &str = "/etc/.ignition";
+
+/// What all steps share.
+struct Context<'a> {
+    root: &'a Root,
+    fetcher: &'a Fetcher,
+    state: &'a State,
+}
+
+impl Context<'_> {
+    /// `key`, with where it was written if that is known.
+    fn place(&self, key: &str) -> String {
+        match self.state.origin(key) {
+            Some(origin) => origin.to_owned(),
+            None => format!("key {key}"),
+        }
+    }
+}
+
+/// Carries `config` out below the root.
+pub fn run(settings: &Settings, config: &Config, state: &State) -> Result<(), FilesError> {
+    let root = Root::open(&settings.root).map_err(|source| FilesError::Root {
+        path: settings.root.clone(),
+        source,
+    })?;
+    if root.entry(record::PATH)?.is_some() {
+        log::info(&format!(
+            "already provisioned: {} is there; nothing is changed",
+            record::PATH
+        ));
+        return Ok(());
+    }
+    let mut fetcher = Fetcher::new(Network::Present, settings.fetch_timeout);
+    fetcher
+        .configure(config)
+        .map_err(|source| FilesError::Fetch {
+            place: "key ignition.security".to_owned(),
+            source,
+        })?;
+    let context = Context {
+        root: &root,
+        fetcher: &fetcher,
+        state,
+    };
+    passwd::apply(&context, config)?;
+    entries::apply(&context, config)?;
+    units::apply(&context, config)?;
+    root.sync()?;
+    record::write(&root, state)?;
+    root.remove(WORK)?;
+    root.sync()?;
+    Ok(())
+}
