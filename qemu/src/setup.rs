@@ -1,6 +1,6 @@
 //! What to boot and how.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,6 +17,11 @@ use crate::machine::{
 };
 use crate::ssh;
 use crate::vm::{Files, Vm};
+
+/// How names of machines' directories begin.
+const RUN_DIR: &str = "ballast-vm-";
+/// A file in them, locked while the machine's handle lives.
+const RUN_DIR_LOCK: &str = "lock";
 
 /// Where what the guest writes goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -153,7 +158,7 @@ impl Setup {
 
     /// Like [`Setup::boot`], and calls `tee` with all that the console shows.
     pub fn boot_with(&self, tools: Arc<dyn Launcher>, tee: Option<Tee>) -> Result<Vm> {
-        let dir = run_dir()?;
+        let dir = RunDir::new()?;
         let tools_ref = tools.as_ref();
         let key = ssh::make_key(tools_ref, dir.path())?;
         let disk = self.first_disk(tools_ref, dir.path())?;
@@ -247,13 +252,49 @@ pub(crate) fn disk_file(path: PathBuf, format: Format, flush: Flush) -> DiskFile
     }
 }
 
-/// A private directory with a short name: paths of sockets are limited to 107
-/// bytes. `/tmp`, because the tools tree shows it at the same path.
-pub(crate) fn run_dir() -> Result<TempDir> {
-    let parent = Path::new("/tmp");
-    let mut builder = tempfile::Builder::new();
-    let dir = builder.prefix("ballast-vm-").tempdir_in(parent);
-    dir.map_err(Error::file("creating a directory in", parent))
+/// A private directory, held by a lock for as long as it is used.
+pub(crate) struct RunDir {
+    dir: TempDir,
+    // Closed, and so unlocked, when the process ends in whatever way.
+    _lock: File,
+}
+
+impl RunDir {
+    /// Makes one with a short name: paths of sockets are limited to 107 bytes.
+    /// In `/tmp`, because the tools tree shows it at the same path.
+    ///
+    /// Removes those that killed processes have left.
+    pub(crate) fn new() -> Result<Self> {
+        let parent = Path::new("/tmp");
+        remove_abandoned(parent);
+        let dir = tempfile::Builder::new().prefix(RUN_DIR).tempdir_in(parent);
+        let dir = dir.map_err(Error::file("creating a directory in", parent))?;
+        let path = dir.path().join(RUN_DIR_LOCK);
+        // Locked before it has its name: nobody sees it unlocked.
+        let unnamed = path.with_extension("new");
+        let lock = File::create(&unnamed).map_err(Error::file("creating", &unnamed))?;
+        lock.lock().map_err(Error::file("locking", &unnamed))?;
+        fs::rename(&unnamed, &path).map_err(Error::file("creating", &path))?;
+        Ok(Self { dir, _lock: lock })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.dir.path()
+    }
+}
+
+/// Directories without a lock file are just being made; those of other users
+/// cannot be opened.
+fn remove_abandoned(parent: &Path) {
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        if !entry.file_name().to_string_lossy().starts_with(RUN_DIR) {
+            continue;
+        }
+        let lock = File::open(entry.path().join(RUN_DIR_LOCK));
+        if lock.is_ok_and(|lock| lock.try_lock().is_ok()) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
 }
 
 /// The port follows from the group's name, the address from the machine's own
@@ -277,6 +318,25 @@ pub(crate) fn copy_file(tools: &dyn Launcher, from: &Path, to: &Path) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn abandoned_directories_are_removed_and_used_ones_stay() {
+        let parent = tempfile::tempdir().unwrap();
+        let make = |name: &str| {
+            let dir = parent.path().join(name);
+            fs::create_dir(&dir).unwrap();
+            (File::create(dir.join(RUN_DIR_LOCK)).unwrap(), dir)
+        };
+        let (used_lock, used) = make("ballast-vm-used");
+        used_lock.lock().unwrap();
+        let (_, abandoned) = make("ballast-vm-abandoned");
+        let (_, foreign) = make("something-else");
+        let fresh = parent.path().join("ballast-vm-fresh");
+        fs::create_dir(&fresh).unwrap();
+        remove_abandoned(parent.path());
+        assert!(!abandoned.exists());
+        assert!(used.exists() && foreign.exists() && fresh.exists());
+    }
 
     #[test]
     fn a_group_has_one_port_and_each_member_its_address() {

@@ -24,7 +24,7 @@ use crate::error::{Error, Result};
 use crate::launcher::Launcher;
 use crate::machine::{FIRMWARE_VARS, Flush, Format, Machine, Memory, Start};
 use crate::qmp::Qmp;
-use crate::setup::{Setup, copy_file, disk_file, run_dir};
+use crate::setup::{RunDir, Setup, copy_file, disk_file};
 use crate::ssh;
 use crate::vm::{Files, Vm};
 
@@ -168,7 +168,7 @@ impl Setup {
             &made.vars(),
             None,
         )?;
-        let dir = run_dir()?;
+        let dir = RunDir::new()?;
         let disk = disk_file(made.disk(), Format::Qcow2, Flush::Ignored);
         let plain = Self {
             forwards: Vec::new(),
@@ -188,7 +188,7 @@ impl Setup {
 
     fn restore(&self, tools: Arc<dyn Launcher>, snapshot: &Snapshot) -> Result<Vm> {
         let tools_ref = tools.as_ref();
-        let dir = run_dir()?;
+        let dir = RunDir::new()?;
         let disk = dir.path().join("disk.qcow2");
         let vars = dir.path().join("vars.qcow2");
         disk::overlay(tools_ref, &snapshot.disk(), Format::Qcow2, &disk, None)?;

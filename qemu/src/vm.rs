@@ -8,14 +8,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tempfile::TempDir;
-
 use crate::console::{Console, Look, OnFailure, Tee, Waited};
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::launcher::Launcher;
 use crate::machine::{Machine, Memory, Start};
 use crate::qmp::Qmp;
+use crate::setup::RunDir;
 use crate::ssh::Ssh;
 use crate::stages::Reached;
 
@@ -44,7 +43,7 @@ pub struct Vm {
 
 /// The files of a machine.
 pub(crate) struct Files {
-    pub(crate) dir: TempDir,
+    pub(crate) dir: RunDir,
     pub(crate) key: PathBuf,
     pub(crate) results: Option<PathBuf>,
 }
