@@ -6,15 +6,19 @@ use std::time::Duration;
 
 use clap::{ArgAction, Parser};
 
-use crate::provider::{self, Cmdline};
+use crate::provider::{self, Cmdline, ProviderError};
 use crate::stage::{Settings, Stage};
+
+/// Without the firmware's item, as on a machine that is not QEMU, it gives no
+/// config, and the host boots with its defaults.
+const DEFAULT_PLATFORM: &str = "qemu";
 
 /// Provisions a host on its first boot from an Ignition config.
 #[derive(Debug, Parser)]
 #[command(name = "ignition", disable_version_flag = true)]
 pub struct Args {
     /// Platform the machine runs on (file, metal, qemu) [default: the kernel
-    /// argument ignition.platform.id]
+    /// argument ignition.platform.id, else qemu]
     #[arg(long)]
     pub platform: Option<String>,
 
@@ -58,14 +62,13 @@ pub struct Args {
 impl Args {
     /// What the stages need of the arguments.
     ///
-    /// Fails if no platform was given, here or to the kernel.
-    pub fn settings(self) -> anyhow::Result<Settings> {
+    /// Fails if the kernel command line cannot be read.
+    pub fn settings(self) -> Result<Settings, ProviderError> {
         let cmdline = PathBuf::from("/proc/cmdline");
         let platform = match self.platform {
             Some(platform) => platform,
-            None => provider::platform_id(&Cmdline::new(cmdline.clone()))?.ok_or_else(|| {
-                anyhow::anyhow!("no platform: give --platform or ignition.platform.id=")
-            })?,
+            None => provider::platform_id(&Cmdline::new(cmdline.clone()))?
+                .unwrap_or_else(|| DEFAULT_PLATFORM.to_owned()),
         };
         Ok(Settings {
             platform,
