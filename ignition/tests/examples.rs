@@ -1,5 +1,7 @@
 //! The configs in `examples/` are accepted without a warning.
 
+#![allow(clippy::unwrap_used, reason = "a helper that fails is a failed test")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,7 @@
 //! Whole runs of the stages on a directory, as whoever runs the tests.
 
+#![allow(clippy::unwrap_used, reason = "a helper that fails is a failed test")]
+
 mod server;
 
 use std::fs;
