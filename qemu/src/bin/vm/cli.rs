@@ -24,7 +24,8 @@ pub struct Options {
     #[arg(long, value_name = "CMD")]
     pub exec: Vec<String>,
 
-    /// Keep the disk in FILE; boot from it if it exists [default: thrown away]
+    /// Keep the disk in FILE; boot from it if it exists. After --exec the guest
+    /// is shut down, not cut off [default: thrown away]
     #[arg(long, value_name = "FILE")]
     pub disk: Option<PathBuf>,
 

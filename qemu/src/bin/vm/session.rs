@@ -19,6 +19,9 @@ use crate::progress::Progress;
 /// How long a boot may take; scaled.
 const BOOT: Duration = Duration::from_secs(180);
 
+/// How long powering off may take; scaled.
+const SHUTDOWN: Duration = Duration::from_secs(60);
+
 /// Whether the guest's console is copied to stdout now.
 static CONSOLE_SHOWN: AtomicBool = AtomicBool::new(false);
 
@@ -45,7 +48,12 @@ pub fn run(options: &Options) -> Result<i32> {
     if attach {
         console(&mut vm)
     } else {
-        commands(&mut vm, &options.exec)
+        let status = commands(&mut vm, &options.exec)?;
+        if options.disk.is_some() {
+            // A disk that is kept is not cut off in the middle of a write.
+            vm.shutdown(SHUTDOWN).context("powering the guest off")?;
+        }
+        Ok(status)
     }
 }
 
