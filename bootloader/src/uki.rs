@@ -144,6 +144,22 @@ impl<'a> Uki<'a> {
             })
     }
 
+    /// Checks that the kernel inside is a whole PE image, as far as its headers tell.
+    ///
+    /// systemd's stub (257) gives up on a kernel that is not, and takes some firmware
+    /// down with it: such an image must not even be started.
+    pub fn check_kernel(&self) -> Result<(), UkiError> {
+        const NAME: &str = ".linux";
+        let kernel = section(self.image, NAME)?;
+        match total_size(kernel, kernel.len() as u64) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(UkiError::Content {
+                name: NAME,
+                what: "whole kernel",
+            }),
+        }
+    }
+
     /// The kernel command line.
     pub fn command_line(&self) -> Result<&'a str, UkiError> {
         text(self.image, ".cmdline").map(str::trim_ascii)

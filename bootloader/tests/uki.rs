@@ -162,6 +162,23 @@ fn sections_that_leave_the_image_are_refused() {
 }
 
 #[test]
+fn a_kernel_that_is_cut_or_overwritten_is_refused() {
+    let check = |kernel: &[u8]| {
+        let bytes = image(&[(".osrel", b"IMAGE_VERSION=1\n"), (".linux", kernel)], 0);
+        Uki::parse(&bytes).unwrap().check_kernel()
+    };
+    let (name, what) = (".linux", "whole kernel");
+    let broken = Err(UkiError::Content { name, what });
+    assert_eq!(check(SIGNED), Ok(()));
+    assert_eq!(check(&SIGNED[..SIGNED.len() - 1]), broken);
+    assert_eq!(check(&[0x99; 4096]), broken);
+    assert_eq!(check(&[0; 4096]), broken);
+    assert_eq!(check(b""), broken);
+    let without = Uki::parse(UNSIGNED).unwrap().check_kernel();
+    assert_eq!(without, Err(UkiError::NoSection { name }));
+}
+
+#[test]
 fn versions_are_read_as_os_release_writes_them() {
     let version = |osrel: &str| {
         let bytes = image(&[(".osrel", osrel.as_bytes())], 0);
@@ -232,7 +249,7 @@ proptest! {
             }
         }
         if let Ok(uki) = Uki::parse(&bytes) {
-            let _ = (uki.version(), uki.command_line());
+            let _ = (uki.version(), uki.command_line(), uki.check_kernel());
         }
         if let Ok(size) = total_size(&bytes, 1 << 20) {
             prop_assert!(size <= 1 << 20);

@@ -17,6 +17,6 @@ fuzz_target!(|data: &[u8]| {
         if let Ok(version) = uki.version() {
             assert!(version.bytes().all(|b| b.is_ascii_graphic()));
         }
-        let _ = (uki.os_release(), uki.command_line());
+        let _ = (uki.os_release(), uki.command_line(), uki.check_kernel());
     }
 });

@@ -60,9 +60,10 @@ impl Machine for Firmware {
 
     fn load(&mut self, boot: &BootPartition) -> Result<Loaded, Trouble> {
         let image = self.read(boot)?;
+        let uki = Uki::parse(&image)?;
+        uki.check_kernel()?;
         // An image without a name boots all the same: a name starts nothing.
-        let version = Uki::parse(&image)?.version().unwrap_or("unknown release");
-        let version = version.to_string();
+        let version = uki.version().unwrap_or("unknown release").to_string();
         let source = LoadImageSource::FromBuffer {
             buffer: &image,
             file_path: None,
@@ -84,8 +85,8 @@ impl Machine for Firmware {
             Ok(()) => Status::SUCCESS,
             Err(why) => why.status(),
         };
-        // Firmware has already unloaded an image that ran and returned.
-        let _ = boot::unload_image(image.handle);
+        // Nothing to unload: the firmware did that when the image came back (UEFI
+        // Specification, EFI_BOOT_SERVICES.StartImage).
         Trouble::Returned(status)
     }
 
