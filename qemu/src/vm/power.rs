@@ -209,9 +209,14 @@ impl Vm {
         Ok(self.qmp()?.count("WATCHDOG") > 0)
     }
 
-    /// Asks the guest to power off and waits until it has.
+    /// Asks the guest to power off and waits until it has: by a command if
+    /// there is an SSH connection, else by the power button.
     pub fn shutdown(&mut self, within: Duration) -> Result<()> {
-        self.qmp()?.execute("system_powerdown", Value::Null)?;
+        if self.ssh.is_connected() {
+            self.exec_ok("systemctl poweroff --no-block")?;
+        } else {
+            self.qmp()?.execute("system_powerdown", Value::Null)?;
+        }
         self.wait_off(within)
     }
 
