@@ -60,7 +60,8 @@ impl Setup {
     /// The first call for an image, its config and its size boots it and keeps
     /// a snapshot in the cache directory; every other starts from there, also
     /// in other processes. What the guest writes is thrown away with the [`Vm`]:
-    /// [`Storage`](crate::Storage) and [`Setup::group`] do not apply.
+    /// [`Storage`](crate::Storage), [`Setup::extra_disk`] and [`Setup::group`] do
+    /// not apply.
     pub fn warm(&self, tools: Arc<dyn Launcher>) -> Result<Vm> {
         let parent = image::cache_dir().join("snapshots");
         fs::create_dir_all(&parent).map_err(Error::file("creating", &parent))?;
@@ -173,6 +174,7 @@ impl Setup {
         let plain = Self {
             forwards: Vec::new(),
             group: None,
+            extra_disks: Vec::new(),
             ..self.clone()
         };
         let mut machine = plain.machine(dir.path(), &key, disk, made.vars())?;
@@ -197,6 +199,7 @@ impl Setup {
         let disk = disk_file(disk, Format::Qcow2, Flush::Ignored);
         let plain = Self {
             group: None,
+            extra_disks: Vec::new(),
             ..self.clone()
         };
         let mut machine = plain.machine(dir.path(), &key, disk, vars)?;
