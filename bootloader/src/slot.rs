@@ -114,6 +114,9 @@ pub struct BootPartition {
     pub bits: SlotBits,
     /// Number in the partition table, from 1.
     pub number: u32,
+    /// The partition's unique GUID: the fingerprint of the kernel image in it
+    /// ([`crate::uki::Uki::fingerprint`]).
+    pub guid: Guid,
     /// First block.
     pub first_lba: u64,
     /// Blocks in it.
@@ -272,6 +275,7 @@ fn find(gpt: &Gpt, slot: Slot) -> Result<BootPartition, SlotError> {
         slot,
         bits: SlotBits::from_attributes(partition.attributes),
         number: partition.number,
+        guid: partition.guid,
         first_lba: partition.first_lba,
         block_count: partition.block_count(),
     })

@@ -6,9 +6,13 @@
 //!
 //! Parsing believes no number: every range is checked against the bytes that are
 //! there. Whether the content is the right one is not decided here: that is for the
-//! firmware's signature check and for dm-verity.
+//! firmware's signature check and for dm-verity. Whether it is *whole* is: the
+//! partition that holds a UKI is named after it ([`Uki::fingerprint`]).
 
 use core::ops::Range;
+
+use gpt_disk_types::Guid;
+use sha2::{Digest, Sha256};
 
 /// How many bytes from the start are always enough for [`total_size`], if the image
 /// was made by a sane linker. Larger headers are refused.
@@ -76,6 +80,14 @@ pub enum UkiError {
         /// Name of the section.
         name: &'static str,
     },
+    /// Some byte is not what was written.
+    #[error("damaged: its fingerprint is {found}, the partition's GUID says {expected}")]
+    Damaged {
+        /// Fingerprint of the bytes that are there.
+        found: Guid,
+        /// Unique GUID of the partition.
+        expected: Guid,
+    },
     /// A section does not hold what it should.
     #[error("section {name} holds no {what}")]
     Content {
@@ -142,6 +154,33 @@ impl<'a> Uki<'a> {
                 name: ".osrel",
                 what: "IMAGE_VERSION",
             })
+    }
+
+    /// What the partition that holds this image has as its unique GUID: the first 128
+    /// bits of the image's SHA-256, in the order of the text form. `/usr` and its
+    /// verity tree are named by their root hash in the same way.
+    ///
+    /// Takes the time of hashing the whole image.
+    pub fn fingerprint(&self) -> Guid {
+        let size = total_size(self.image, u64::MAX).unwrap_or_default();
+        let size = usize::try_from(size).unwrap_or(usize::MAX);
+        let hash = Sha256::digest(self.image.get(..size).unwrap_or(self.image));
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&hash[..16]);
+        // The first three fields of a GUID are little-endian on disk.
+        bytes[..4].reverse();
+        bytes[4..6].reverse();
+        bytes[6..8].reverse();
+        Guid::from_bytes(bytes)
+    }
+
+    /// Checks that every byte is the one that was written to the partition whose
+    /// unique GUID is `expected`.
+    pub fn check_whole(&self, expected: Guid) -> Result<(), UkiError> {
+        match self.fingerprint() {
+            found if found == expected => Ok(()),
+            found => Err(UkiError::Damaged { found, expected }),
+        }
     }
 
     /// Checks that the kernel inside is a whole PE image, as far as its headers tell.

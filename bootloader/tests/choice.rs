@@ -7,6 +7,7 @@
 
 use bootloader::attempt::{self, Machine, Problem, Start};
 use bootloader::choose::{Reason, choose};
+use bootloader::gpt::Guid;
 use bootloader::slot::{BootPartition, Slot, SlotBits, SlotTable};
 
 type State = (u8, u8, bool);
@@ -24,6 +25,7 @@ fn table(a: State, b: State) -> SlotTable {
             successful,
         },
         number,
+        guid: Guid::ZERO,
         first_lba: 2048,
         block_count: 8,
     };

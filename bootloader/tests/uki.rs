@@ -4,6 +4,7 @@
 
 use bootloader::uki::{HEADER_BYTES, Uki, UkiError, total_size};
 use proptest::prelude::*;
+use sha2::{Digest, Sha256};
 
 const UNSIGNED: &[u8] = include_bytes!("fixtures/ukify.efi");
 const SIGNED: &[u8] = include_bytes!("fixtures/sbsign.efi");
@@ -214,7 +215,25 @@ fn versions_are_read_as_os_release_writes_them() {
     assert_eq!(Uki::parse(&bytes).unwrap().version(), Err(nothing));
 }
 
+#[test]
+fn the_fingerprint_is_the_first_half_of_the_sha_256() {
+    let bytes = image(&[(".osrel", b"IMAGE_VERSION=1.0.0")], 0);
+    let hash = Sha256::digest(&bytes);
+    let hex: String = hash[..16].iter().map(|b| format!("{b:02x}")).collect();
+    let text = Uki::parse(&bytes).unwrap().fingerprint().to_string();
+    assert_eq!(text.replace('-', ""), hex);
+}
+
 proptest! {
+    #[test]
+    fn any_changed_byte_is_noticed(at in 0usize..SIGNED.len(), flip in 1u8..) {
+        let expected = Uki::parse(SIGNED).unwrap().fingerprint();
+        let mut bytes = SIGNED.to_vec();
+        bytes[at] ^= flip;
+        let whole = Uki::parse(&bytes).and_then(|uki| uki.check_whole(expected));
+        prop_assert!(whole.is_err());
+    }
+
     #[test]
     fn every_image_has_its_length_and_its_sections(
         sizes in prop::collection::vec(0usize..3000, 1..20),

@@ -3,6 +3,7 @@
 use std::fs;
 
 use anyhow::{Context, Result};
+use bootloader::uki::Uki;
 
 use super::guest::Programs;
 use super::usr::partition_uuids;
@@ -20,9 +21,13 @@ pub fn make(job: &Job, programs: &Programs, hash: &str) -> Result<()> {
     let definitions = job.scratch.join("repart.d");
     fs::create_dir_all(&definitions)?;
     let (usr, verity) = partition_uuids(hash);
+    let boot = job.out.join("boot.efi");
+    let kernel = fs::read(&boot).with_context(|| format!("reading {}", boot.display()))?;
+    let kernel = Uki::parse(&kernel).with_context(|| format!("reading {}", boot.display()))?;
     let values = [
         ("@SELECTOR@", selector.display().to_string()),
-        ("@BOOT@", job.out.join("boot.efi").display().to_string()),
+        ("@BOOT@", boot.display().to_string()),
+        ("@BOOT_UUID@", kernel.fingerprint().to_string()),
         ("@USR@", job.out.join("usr.img").display().to_string()),
         (
             "@USR_VERITY@",

@@ -61,6 +61,7 @@ impl Machine for Firmware {
     fn load(&mut self, boot: &BootPartition) -> Result<Loaded, Trouble> {
         let image = self.read(boot)?;
         let uki = Uki::parse(&image)?;
+        uki.check_whole(boot.guid)?;
         uki.check_kernel()?;
         // An image without a name boots all the same: a name starts nothing.
         let version = uki.version().unwrap_or("unknown release").to_string();
