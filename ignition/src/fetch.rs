@@ -204,7 +204,7 @@ impl Pipe {
 /// Whether `resource` can only come over the network.
 pub fn needs_network(resource: &Resource) -> bool {
     let source = resource.source.as_deref().unwrap_or_default();
-    source.starts_with("http://") || source.starts_with("https://")
+    matches!(Source::parse(source), Ok(Source::Http(_)))
 }
 
 #[cfg(test)]

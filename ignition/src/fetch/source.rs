@@ -59,7 +59,11 @@ impl Source {
                 })?;
                 match uri.host() {
                     None | Some("") => Err(UrlError::NoHost),
-                    Some(_) => Ok(Self::Http(text.to_owned())),
+                    // Later code tells http from https by these letters.
+                    Some(_) => Ok(Self::Http(format!(
+                        "{}:{after}",
+                        scheme.to_ascii_lowercase()
+                    ))),
                 }
             }
             other => Err(UrlError::Scheme(other.to_owned())),
@@ -113,11 +117,12 @@ pub fn public_name(source: &str) -> String {
     if source.is_empty() {
         return "an empty source".to_owned();
     }
+    // Only http and https have parts that are known not to be contents.
     let Ok(uri) = source.parse::<Uri>() else {
         return "a data URL".to_owned();
     };
     match (uri.scheme_str(), uri.authority()) {
-        (Some(scheme), Some(authority)) => {
+        (Some(scheme @ ("http" | "https")), Some(authority)) => {
             let host = authority.as_str().rsplit('@').next().unwrap_or_default();
             let query = if uri.query().is_some() { "?…" } else { "" };
             format!("{scheme}://{host}{}{query}", uri.path())
@@ -167,6 +172,14 @@ mod tests {
         assert_eq!(public_name("http://u:p@h:1/x?t=1"), "http://h:1/x?…");
         assert_eq!(public_name("data:,secret"), "a data URL");
         assert_eq!(public_name("data:;base64,%00"), "a data URL");
+        assert_eq!(public_name("data://secret:at"), "a data URL");
+    }
+
+    #[test]
+    fn schemes_may_be_written_in_capitals() {
+        let source = Source::parse("HTTPS://h/X").unwrap();
+        assert_eq!(source, Source::Http("https://h/X".to_owned()));
+        assert_eq!(Source::parse("DATA:,x"), Ok(Source::Data(b"x".to_vec())));
     }
 
     proptest! {

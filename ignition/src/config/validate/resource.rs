@@ -60,7 +60,7 @@ fn headers(key: &str, resource: &Resource, check: &mut Check<'_>) {
         return;
     }
     let source = resource.source.as_deref().unwrap_or_default();
-    if !(source.starts_with("http://") || source.starts_with("https://")) {
+    if !matches!(Source::parse(source), Ok(Source::Http(_))) {
         check.error(key, "headers are for http and https sources only");
     }
     for (number, header) in headers.iter().enumerate() {
