@@ -57,15 +57,20 @@ impl<W: Write> Archive<W> {
             let meta = fs::symlink_metadata(&path)
                 .with_context(|| format!("reading {}", path.display()))?;
             if meta.is_dir() {
-                self.entry(&name, meta.mode(), 2, &[])?;
+                self.entry(&name, meta.mode() & !0o022, 2, &[])?;
                 self.directory(root, &name)?;
             } else if meta.is_symlink() {
                 let target = fs::read_link(&path)?;
-                self.entry(&name, meta.mode(), 1, target.as_os_str().as_encoded_bytes())?;
+                self.entry(
+                    &name,
+                    meta.mode() & !0o022,
+                    1,
+                    target.as_os_str().as_encoded_bytes(),
+                )?;
             } else {
                 let data =
                     fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
-                self.entry(&name, meta.mode(), 1, &data)?;
+                self.entry(&name, meta.mode() & !0o022, 1, &data)?;
             }
         }
         Ok(())

@@ -67,7 +67,15 @@ pub fn make(job: &Job, tree: &Path, programs: &Programs) -> Result<PathBuf> {
     modules(job, &stage)?;
     fs::write(stage.join("usr/lib/os-release"), os_release(&job.version))?;
     install(&programs.ignition, &stage.join("usr/bin/ignition"))?;
+    same_modes(&stage)?;
     Ok(stage)
+}
+
+/// Takes away what the umask of a clone may have left to group and others.
+fn same_modes(stage: &Path) -> Result<()> {
+    let mut command = Command::new("chmod");
+    command.args(["--recursive", "go-w"]).arg(stage);
+    run_logged(&mut command, "modes")
 }
 
 /// Copies `from` into the directory `to` with owners, modes and attributes.
