@@ -41,6 +41,9 @@ pub struct Machine {
     pub ignition: Option<PathBuf>,
     /// systemd credentials (`systemd.system-credentials(7)`), name and value.
     pub credentials: Vec<(String, Vec<u8>)>,
+    /// Words that systemd's stub adds to the kernel command line
+    /// (`systemd-stub(7)`); it does so only without Secure Boot.
+    pub kernel_arguments: Vec<String>,
     /// Loopback ports of the host that lead into the guest.
     pub forwards: Vec<Forward>,
     /// A second network card on a network shared with other guests.
@@ -270,6 +273,13 @@ impl Machine {
                 format!("type=11,value=io.systemd.credential.binary:{name}={value}"),
             );
         }
+        if !self.kernel_arguments.is_empty() {
+            let words = self.kernel_arguments.join(" ").replace(',', ",,");
+            args.push(
+                "-smbios",
+                format!("type=11,value=io.systemd.stub.kernel-cmdline-extra={words}"),
+            );
+        }
     }
 }
 
@@ -323,6 +333,7 @@ mod tests {
             qmp: "/run/vm/qmp".into(),
             ignition: None,
             credentials: Vec::new(),
+            kernel_arguments: Vec::new(),
             forwards: vec![Forward { host: 0, guest: 22 }],
             group: None,
             start: Start::Firmware,
@@ -368,6 +379,7 @@ mod tests {
             ],
             ignition: Some("/home/me/host.ign".into()),
             credentials: vec![("ssh.ephemeral-authorized_keys-all".into(), b"ssh\n".into())],
+            kernel_arguments: vec!["quiet".to_string(), "a=b,c".to_string()],
             forwards: vec![
                 Forward { host: 0, guest: 22 },
                 Forward {

@@ -46,6 +46,7 @@ pub struct Setup {
     pub(crate) forwards: Vec<Forward>,
     pub(crate) group: Option<String>,
     pub(crate) credentials: Vec<(String, Vec<u8>)>,
+    pub(crate) kernel_arguments: Vec<String>,
     pub(crate) extra_disks: Vec<PathBuf>,
     pub(crate) results: Option<PathBuf>,
 }
@@ -65,6 +66,7 @@ impl Setup {
             forwards: Vec::new(),
             group: None,
             credentials: Vec::new(),
+            kernel_arguments: Vec::new(),
             extra_disks: Vec::new(),
             results: None,
         }
@@ -140,6 +142,13 @@ impl Setup {
     #[must_use]
     pub fn credential(mut self, name: impl Into<String>, value: impl Into<Vec<u8>>) -> Self {
         self.credentials.push((name.into(), value.into()));
+        self
+    }
+
+    /// Adds a word to the kernel command line, on every boot.
+    #[must_use]
+    pub fn kernel_argument(mut self, word: impl Into<String>) -> Self {
+        self.kernel_arguments.push(word.into());
         self
     }
 
@@ -237,6 +246,7 @@ impl Setup {
             qmp: dir.join("qmp"),
             ignition,
             credentials,
+            kernel_arguments: self.kernel_arguments.clone(),
             forwards,
             group: self.group.as_deref().map(|name| group(name, dir)),
             start: Start::Firmware,

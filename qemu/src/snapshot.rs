@@ -125,6 +125,7 @@ impl Setup {
             qmp: "qmp".into(),
             ignition: None,
             credentials: Vec::new(),
+            kernel_arguments: self.kernel_arguments.clone(),
             forwards: Vec::new(),
             group: None,
             start: Start::Firmware,
