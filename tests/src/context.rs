@@ -1,0 +1,193 @@
+//! What a scenario works with.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use image::tools::Tools;
+use qemu::{BootComplete, Setup, Storage, Vm};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::disk::Disk;
+use crate::trial::Prepared;
+
+/// How long a boot may take; scaled.
+pub const BOOT: Duration = Duration::from_secs(120);
+/// How long one step of a boot may take; scaled.
+pub const STEP: Duration = Duration::from_secs(60);
+/// Memory of a scenario's machine, in MiB.
+const MEMORY_MIB: u32 = 1024;
+
+/// One scenario's releases, tools and directories.
+pub struct Context {
+    prepared: Prepared,
+    /// Where console log and journal are kept.
+    results: PathBuf,
+    /// For disks; removed with the scenario.
+    work: TempDir,
+}
+
+impl Context {
+    /// Empties `results`.
+    pub fn new(prepared: &Prepared, results: &Path) -> Result<Self> {
+        image::tools::remove_tree(results)?;
+        fs::create_dir_all(results).with_context(|| format!("creating {}", results.display()))?;
+        let parent = image::cache_dir().join("e2e-work");
+        fs::create_dir_all(&parent).with_context(|| format!("creating {}", parent.display()))?;
+        let work = tempfile::tempdir_in(&parent)
+            .with_context(|| format!("creating a directory in {}", parent.display()))?;
+        Ok(Self {
+            prepared: prepared.clone(),
+            results: results.to_path_buf(),
+            work,
+        })
+    }
+
+    /// Releases and tools.
+    pub fn prepared(&self) -> &Prepared {
+        &self.prepared
+    }
+
+    /// A program of the tools tree.
+    pub fn tool(&self, program: &str) -> Command {
+        self.prepared.tools.command(program)
+    }
+
+    /// A file in the scenario's private directory.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.work.path().join(name)
+    }
+
+    /// A machine with the release under test on a disk that is thrown away.
+    pub fn setup(&self) -> Setup {
+        self.setup_of(&self.prepared.disk_image())
+    }
+
+    /// The same with another disk image.
+    pub fn setup_of(&self, image: &Path) -> Setup {
+        Setup::new(image)
+            .cpus(self.prepared.cpus)
+            .memory_mib(MEMORY_MIB)
+            .results(&self.results)
+    }
+
+    /// A machine with a disk that outlives it.
+    pub fn setup_on(&self, disk: &Disk) -> Setup {
+        let storage = Storage::Kept(disk.path().to_path_buf());
+        self.setup_of(disk.path()).storage(storage)
+    }
+
+    /// Writes an Ignition config to hand to a machine.
+    pub fn config(&self, config: &Value) -> Result<PathBuf> {
+        self.config_text(&format!("{config:#}\n"))
+    }
+
+    /// The same with text that need not be JSON.
+    pub fn config_text(&self, text: &str) -> Result<PathBuf> {
+        let path = self.file("config.ign");
+        fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
+        Ok(path)
+    }
+
+    /// Switches a machine on and runs `test` with it. Saves the guest's journal
+    /// if that fails.
+    pub fn boot(&self, setup: &Setup, test: impl FnOnce(&mut Vm) -> Result<()>) -> Result<()> {
+        let vm = setup.boot(self.tools())?;
+        with_evidence(vm, test)
+    }
+
+    /// The same with a machine that has booted already.
+    pub fn warm(&self, setup: &Setup, test: impl FnOnce(&mut Vm) -> Result<()>) -> Result<()> {
+        let vm = setup.warm(self.tools())?;
+        with_evidence(vm, test)
+    }
+
+    fn tools(&self) -> Arc<Tools> {
+        Arc::clone(&self.prepared.tools)
+    }
+}
+
+fn with_evidence(mut vm: Vm, test: impl FnOnce(&mut Vm) -> Result<()>) -> Result<()> {
+    let result = test(&mut vm);
+    if result.is_err() && vm.console().is_running() {
+        // The failure itself is what is reported.
+        let _ = vm.save_journal();
+    }
+    result
+}
+
+/// Runs a program of the host to its end and returns its stdout.
+pub fn output(command: &mut Command) -> Result<String> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let output = command
+        .output()
+        .with_context(|| format!("starting {program}"))?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    if !output.status.success() {
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        bail!("{program} failed ({}): {}{text}", output.status, stderr);
+    }
+    Ok(text)
+}
+
+/// Fails unless both texts are the same, and shows the first lines that differ.
+pub fn same(what: &str, found: &str, expected: &str) -> Result<()> {
+    if found.trim_end() == expected.trim_end() {
+        return Ok(());
+    }
+    let (found, expected): (Vec<_>, Vec<_>) = (found.lines().collect(), expected.lines().collect());
+    let missing = expected.iter().filter(|line| !found.contains(line));
+    let unexpected = found.iter().filter(|line| !expected.contains(line));
+    let lines: Vec<String> = missing
+        .map(|line| format!("missing    {line}"))
+        .take(10)
+        .chain(unexpected.map(|line| format!("unexpected {line}")).take(10))
+        .collect();
+    bail!("{what} is not as expected:\n{}", lines.join("\n"))
+}
+
+/// Fails unless `text` contains `part`.
+pub fn contains(what: &str, text: &str, part: &str) -> Result<()> {
+    ensure!(text.contains(part), "{what} does not say {part:?}: {text}");
+    Ok(())
+}
+
+/// Fails unless the guest booted this release from this slot for this reason.
+pub fn booted(found: &BootComplete, version: &str, slot: &str, reason: &str) -> Result<()> {
+    let expected = BootComplete {
+        version: version.to_string(),
+        slot: slot.to_string(),
+        reason: reason.to_string(),
+    };
+    ensure!(
+        *found == expected,
+        "booted {found:?} instead of {expected:?}"
+    );
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn differences_are_named_by_line() {
+        assert!(same("x", "a\nb\n", "a\nb").is_ok());
+        let error = same("x", "a\nc", "a\nb").unwrap_err().to_string();
+        assert!(error.ends_with("missing    b\nunexpected c"), "{error}");
+        assert!(same("x", "a\na", "a").is_err());
+    }
+
+    #[test]
+    fn outputs_come_back_and_failures_are_named() {
+        let mut sh = Command::new("sh");
+        assert_eq!(output(sh.args(["-c", "echo hi"])).unwrap(), "hi\n");
+        let mut sh = Command::new("sh");
+        let error = output(sh.args(["-c", "echo no >&2; exit 3"])).unwrap_err();
+        assert!(error.to_string().contains("no"), "{error}");
+    }
+}

@@ -1,0 +1,98 @@
+//! A small web server for guests: fixed contents and a log of requests.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use anyhow::{Context, Result};
+
+/// How a guest with user networking reaches this machine's loopback interface.
+const HOST_AS_SEEN_BY_GUESTS: &str = "10.0.2.2";
+
+/// Serves until the process ends.
+pub struct Server {
+    port: u16,
+    requests: Arc<Mutex<Vec<String>>>,
+}
+
+impl Server {
+    /// Serves `contents`, keyed by path without the leading slash.
+    pub fn start(contents: BTreeMap<String, Vec<u8>>) -> Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").context("listening on 127.0.0.1")?;
+        let port = listener.local_addr().context("finding the port")?.port();
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let log = Arc::clone(&requests);
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                // A guest that breaks off asks again.
+                let _ = answer(stream, &contents, &log);
+            }
+        });
+        Ok(Self { port, requests })
+    }
+
+    /// Where a guest finds `path`.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{HOST_AS_SEEN_BY_GUESTS}:{}/{path}", self.port)
+    }
+
+    /// Paths that were asked for, in order.
+    pub fn requests(&self) -> Vec<String> {
+        let requests = self.requests.lock();
+        requests.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+fn answer(
+    mut stream: TcpStream,
+    contents: &BTreeMap<String, Vec<u8>>,
+    log: &Mutex<Vec<String>>,
+) -> std::io::Result<()> {
+    let mut reader = BufReader::new(stream.try_clone()?);
+    let mut request = String::new();
+    reader.read_line(&mut request)?;
+    let mut header = String::new();
+    while reader.read_line(&mut header)? > 2 {
+        header.clear();
+    }
+    let path = request.split_whitespace().nth(1).unwrap_or_default();
+    let path = path.trim_start_matches('/');
+    let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+    log.push(path.to_string());
+    drop(log);
+    let (status, body) = match contents.get(path) {
+        Some(body) => ("200 OK", body.as_slice()),
+        None => ("404 Not Found", &b"no such path\n"[..]),
+    };
+    let length = body.len();
+    write!(
+        stream,
+        "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+    )?;
+    stream.write_all(body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+
+    #[test]
+    fn contents_are_served_and_requests_are_logged() {
+        let contents = BTreeMap::from([("a.ign".to_string(), b"{}".to_vec())]);
+        let server = Server::start(contents).unwrap();
+        let get = |path: &str| {
+            let mut stream = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
+            write!(stream, "GET /{path} HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            answer
+        };
+        assert!(get("a.ign").ends_with("Content-Length: 2\r\nConnection: close\r\n\r\n{}"));
+        assert!(get("b").starts_with("HTTP/1.1 404 "));
+        assert_eq!(server.requests(), ["a.ign", "b"]);
+        assert!(server.url("x").starts_with("http://10.0.2.2:"));
+    }
+}

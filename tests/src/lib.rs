@@ -1,1 +1,0 @@
-//! Ballast end-to-end tests.

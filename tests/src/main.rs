@@ -1,0 +1,108 @@
+//! `cargo e2e`: every test of Ballast.
+//!
+//! Builds the release and a second one for the passive slot, runs `cargo test`,
+//! and then the scenarios: each boots virtual machines and ends with a claim
+//! that held or did not. Each keeps its console log in a directory of its own.
+
+mod config;
+mod context;
+mod disk;
+mod http;
+mod plan;
+mod report;
+mod runner;
+mod scenario;
+mod scenarios;
+mod trial;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+
+use crate::plan::Plan;
+
+/// Runs unit, property and integration tests, then scenarios in virtual machines.
+///
+/// The last line is `N passed, N failed`. Console logs and journals of the
+/// scenarios stay in `results/SCENARIO` of the cache directory.
+/// BALLAST_DEADLINE_SCALE=F stretches every deadline.
+///
+/// Exit status: 0 all passed, 1 some failed, 2 wrong usage.
+#[derive(Debug, Parser)]
+#[command(name = "cargo e2e --", version)]
+struct Cli {
+    /// Run only what has this in its name; `unit` is `cargo test`
+    filter: Option<String>,
+
+    /// List names and claims, run nothing
+    #[arg(long)]
+    list: bool,
+
+    /// Where the releases under test are and are built [default: `images` in the
+    /// cache directory]
+    #[arg(long, value_name = "DIR")]
+    images: Option<PathBuf>,
+
+    /// Do not build: test the releases that are there
+    #[arg(long)]
+    no_build: bool,
+
+    /// Scenarios that run at the same time
+    #[arg(long, value_name = "N", default_value_t = 2,
+          value_parser = clap::value_parser!(u8).range(1..=64))]
+    workers: u8,
+
+    /// CPUs of each virtual machine
+    #[arg(long, value_name = "N", default_value_t = 2,
+          value_parser = clap::value_parser!(u8).range(1..=64))]
+    cpus: u8,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(&cli) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("e2e: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: &Cli) -> Result<bool> {
+    let plan = Plan::of(cli.filter.as_deref());
+    if cli.list {
+        print!("{plan}");
+        return Ok(true);
+    }
+    let images = cli.images.clone();
+    let images = images.unwrap_or_else(|| image::cache_dir().join("images"));
+    plan.announce(&images);
+    let mut report = report::Report::default();
+    let prepared = match plan.scenarios.is_empty() {
+        true => None,
+        false => Some(trial::prepare(&images, !cli.no_build)?),
+    };
+    if plan.unit {
+        report.add("unit", runner::cargo_test());
+    }
+    if let Some(mut prepared) = prepared {
+        prepared.cpus = cli.cpus.into();
+        runner::scenarios(&plan.scenarios, &prepared, cli.workers.into(), &mut report);
+    }
+    Ok(report.finish())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Cli;
+    use clap::CommandFactory;
+
+    #[test]
+    fn command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+}

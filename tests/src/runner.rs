@@ -1,0 +1,97 @@
+//! Runs steps and scenarios.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use qemu::deadline::scaled;
+
+use crate::context::Context;
+use crate::report::{Outcome, Report, show_console};
+use crate::scenario::Scenario;
+use crate::trial::Prepared;
+
+/// Runs all tests that need no virtual machine, with their output as it comes.
+pub fn cargo_test() -> Outcome {
+    println!("e2e: cargo test --workspace");
+    let start = Instant::now();
+    let result = run_cargo_test();
+    Outcome {
+        error: result.err(),
+        took: start.elapsed(),
+    }
+}
+
+fn run_cargo_test() -> Result<()> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo)
+        .args(["test", "--workspace", "--quiet"])
+        .current_dir(image::build::source_dir())
+        .stdin(Stdio::null())
+        .status()
+        .context("starting cargo test")?;
+    if !status.success() {
+        bail!("cargo test --workspace failed ({status})");
+    }
+    Ok(())
+}
+
+/// Runs scenarios on `workers` threads, in order of their start.
+pub fn scenarios(scenarios: &[Scenario], prepared: &Prepared, workers: usize, report: &mut Report) {
+    let queue = Mutex::new(scenarios.iter());
+    let report = Mutex::new(report);
+    thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                loop {
+                    let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+                    let Some(scenario) = next else { return };
+                    println!("e2e: start  {}", scenario.name);
+                    let outcome = run(scenario, prepared);
+                    let mut report = report.lock().unwrap_or_else(PoisonError::into_inner);
+                    let failed = outcome.error.is_some();
+                    report.add(scenario.name, outcome);
+                    if failed {
+                        show_console(&results(scenario).join("console.log"));
+                    }
+                }
+            });
+        }
+    });
+}
+
+/// Where a scenario keeps its console log and journal.
+fn results(scenario: &Scenario) -> PathBuf {
+    image::cache_dir().join("results").join(scenario.name)
+}
+
+fn run(scenario: &Scenario, prepared: &Prepared) -> Outcome {
+    let start = Instant::now();
+    let result = within_deadline(scenario, prepared);
+    Outcome {
+        error: result.err(),
+        took: start.elapsed(),
+    }
+}
+
+/// A scenario that overruns is left alone: its machines end with this process.
+fn within_deadline(scenario: &Scenario, prepared: &Prepared) -> Result<()> {
+    let context = Context::new(prepared, &results(scenario))?;
+    let (done, outcome) = channel();
+    let run = scenario.run;
+    thread::Builder::new()
+        .name(scenario.name.to_string())
+        .spawn(move || {
+            let _ = done.send(run(&context));
+        })?;
+    let limit = scaled(scenario.deadline);
+    match outcome.recv_timeout(limit) {
+        Ok(result) => result,
+        Err(RecvTimeoutError::Timeout) => Err(anyhow!("not done after {} s", limit.as_secs())),
+        Err(RecvTimeoutError::Disconnected) => Err(anyhow!("the scenario panicked")),
+    }
+}

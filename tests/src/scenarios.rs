@@ -1,0 +1,25 @@
+//! The scenarios: one module for each theme, one function for each claim.
+
+mod example;
+mod failing;
+mod host;
+mod power;
+mod provisioning;
+mod rejected;
+mod slots;
+
+use crate::scenario::Scenario;
+
+/// All scenarios. Long ones come first, so that workers finish together.
+pub fn all() -> Vec<Scenario> {
+    [
+        provisioning::SCENARIOS,
+        power::SCENARIOS,
+        failing::SCENARIOS,
+        host::SCENARIOS,
+        example::SCENARIOS,
+        slots::SCENARIOS,
+        rejected::SCENARIOS,
+    ]
+    .concat()
+}

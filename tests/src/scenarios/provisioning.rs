@@ -1,0 +1,233 @@
+//! First boot with a config that is carried out.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use qemu::Vm;
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+use crate::config;
+use crate::context::{BOOT, Context, STEP, booted, contains, output, same};
+use crate::http::Server;
+use crate::scenario::{Scenario, scenario};
+use crate::trial::VERSION;
+
+pub const SCENARIOS: &[Scenario] = &[
+    scenario!(
+        a_config_comes_out_exactly_and_only_once,
+        5,
+        "200 files, users, groups, units and links come out exactly, and a second boot provisions nothing."
+    ),
+    scenario!(
+        configs_are_fetched_merged_and_replaced_over_http,
+        3,
+        "A config named by a kernel argument is fetched in the initrd, with what it merges and replaces, verified."
+    ),
+];
+
+fn a_config_comes_out_exactly_and_only_once(context: &Context) -> Result<()> {
+    let key = make_key(context)?;
+    let public = std::fs::read_to_string(key.with_extension("pub"))?;
+    let config = context.config(&config::large(public.trim()))?;
+    context.boot(&context.setup().ignition(config), |vm| {
+        let boot = vm.wait_boot_complete(BOOT)?;
+        booted(&boot, VERSION, "a", "normal")?;
+        check_banner(vm)?;
+        config::check_large(vm)?;
+        check_host(vm)?;
+        log_in_as_a_user(vm, &key)?;
+        usr_cannot_be_written(vm)?;
+        vm.exec_ok("echo changed by hand > /etc/e2e/file-000")?;
+        let before = vm.exec_ok(IDENTITY)?;
+        vm.start("systemctl reboot")?;
+        vm.wait_reboot(STEP)?;
+        let boot = vm.wait_boot_complete(BOOT)?;
+        booted(&boot, VERSION, "a", "normal")?;
+        let after = vm.exec_ok(IDENTITY)?;
+        same("what must not change with a second boot", &after, &before)?;
+        let file = vm.exec_ok("cat /etc/e2e/file-000")?;
+        same("a file changed by hand", &file, "changed by hand")?;
+        let running = vm.exec("systemctl is-system-running --wait")?;
+        same("the state of the system", &running.stdout, "running")
+    })
+}
+
+/// All that first boot makes and later boots leave alone. Inode numbers where
+/// there is no overlay.
+const IDENTITY: &str = "cat /etc/.ignition-result.json /etc/machine-id \
+    /etc/ssh/ssh_host_ed25519_key.pub /etc/passwd /etc/group; \
+    find /etc/e2e -printf '%p %m %U:%G %T@\\n' | sort; \
+    find /var/lib/e2e /opt/e2e /srv/shared -printf '%p %i %m %U:%G %T@\\n' | sort; \
+    find /home/ada/.ssh /var/lib/ben/.ssh -printf '%p %i %m %U:%G %T@\\n' | sort";
+
+fn make_key(context: &Context) -> Result<std::path::PathBuf> {
+    let key = context.file("ada");
+    let mut keygen = context.tool("ssh-keygen");
+    keygen.args(["-q", "-t", "ed25519", "-N", "", "-C", "ada", "-f"]);
+    output(keygen.arg(&key))?;
+    Ok(key)
+}
+
+/// Version, slot, address and fingerprint, where someone at the console looks.
+fn check_banner(vm: &mut Vm) -> Result<()> {
+    vm.expect_prompt("login:", STEP)?;
+    let text = vm.console().text();
+    let banner = text.rsplit("boot-complete ").next().unwrap_or_default();
+    contains("the console", &text, &format!("Ballast {VERSION} slot a"))?;
+    contains("the console", &text, "10.0.2.15")?;
+    let fingerprint = vm.exec_ok("ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub")?;
+    let fingerprint = fingerprint.split_whitespace().nth(1).unwrap_or_default();
+    ensure!(
+        text.contains(fingerprint) && fingerprint.starts_with("SHA256:"),
+        "the console does not show {fingerprint}: {banner}"
+    );
+    Ok(())
+}
+
+fn check_host(vm: &mut Vm) -> Result<()> {
+    let running = vm.exec("systemctl is-system-running --wait")?;
+    if running.stdout.trim() != "running" {
+        let failed = vm.exec_ok("systemctl --failed --no-legend; systemctl list-jobs")?;
+        same(
+            "the state of the system",
+            &(running.stdout + &failed),
+            "running",
+        )?;
+    }
+    let etc = vm.exec_ok("findmnt -no FSTYPE,OPTIONS /etc")?;
+    contains("/etc", &etc, "overlay")?;
+    contains(
+        "/etc",
+        &etc,
+        "lowerdir=/sysroot/usr/share/ballast/etc,upperdir=/sysroot/etc",
+    )?;
+    let upper = vm.exec_ok(
+        "mkdir /run/bare && mount --bind / /run/bare && test -f /run/bare/etc/e2e/file-000 \
+         && test ! -e /run/bare/etc/os-release && umount /run/bare && echo upper",
+    )?;
+    same("the upper layer of /etc", &upper, "upper")?;
+    let root = vm.exec_ok(
+        "findmnt -no SOURCE,FSTYPE /; cat /sys/class/block/vda8/start /sys/class/block/vda8/size \
+         /sys/class/block/vda/size",
+    )?;
+    let words: Vec<&str> = root.split_whitespace().collect();
+    let [source, kind, start, size, disk] = words.as_slice() else {
+        anyhow::bail!("unexpected description of root: {root}");
+    };
+    same("root", &format!("{source} {kind}"), "/dev/vda8 ext4")?;
+    let numbers = [start, size, disk].map(|text| text.parse::<u64>().unwrap_or_default());
+    let left = numbers[2].saturating_sub(numbers[0] + numbers[1]);
+    // The backup of the table, and alignment to 1 MiB.
+    ensure!(left < 4096, "{left} blocks after root are not used");
+    let id = vm.exec_ok("cat /etc/machine-id")?;
+    let valid = id.trim().len() == 32 && id.trim().bytes().all(|b| b.is_ascii_hexdigit());
+    ensure!(valid, "machine-id {id:?}");
+    let address = vm.exec_ok("ip -4 -o addr show scope global")?;
+    contains("the wired interface", &address, "10.0.2.15/24")?;
+    contains("the wired interface", &address, "dynamic")?;
+    let record = vm.exec_ok("cat /etc/.ignition-result.json")?;
+    let record: serde_json::Value = serde_json::from_str(&record).context("reading the record")?;
+    ensure!(
+        record["userConfigProvided"] == true,
+        "the record says {record}"
+    );
+    Ok(())
+}
+
+/// With the key that the config has for `ada`, as a person would.
+fn log_in_as_a_user(vm: &Vm, key: &Path) -> Result<()> {
+    let words = vm.login_command()?;
+    let port = words.iter().skip_while(|word| *word != "-p").nth(1);
+    let port = port.and_then(|p| p.parse().ok()).context("no SSH port")?;
+    let mut ssh: Command = vm.tools().command("ssh");
+    ssh.args(["-F", "none", "-T", "-o", "BatchMode=yes"])
+        .args(qemu::ssh::options(key, port))
+        .args(["ada@127.0.0.1", "id -un; sudo -n id -un"]);
+    same("who logged in", &output(&mut ssh)?, "ada\nroot")
+}
+
+fn usr_cannot_be_written(vm: &mut Vm) -> Result<()> {
+    let attempts = [
+        "touch /usr/x",
+        "mount -o remount,rw /usr",
+        "dd if=/dev/zero of=\"$(readlink -f /dev/mapper/usr)\" bs=4096 count=1 seek=10 conv=fsync",
+        "blockdev --setrw /dev/mapper/usr && dd if=/dev/zero of=/dev/mapper/usr bs=4096 count=1 \
+         seek=10 conv=fsync",
+    ];
+    for attempt in attempts {
+        let output = vm.exec(attempt)?;
+        ensure!(output.status != 0, "root could `{attempt}`");
+    }
+    let table = vm.exec_ok("findmnt -no FSTYPE,OPTIONS /usr")?;
+    ensure!(
+        table.starts_with("erofs") && table.contains("ro,"),
+        "/usr is {table}"
+    );
+    Ok(())
+}
+
+fn configs_are_fetched_merged_and_replaced_over_http(context: &Context) -> Result<()> {
+    let file = |path: &str, text: &str| {
+        json!({ "ignition": { "version": "3.6.0" },
+                "storage": { "files": [{ "path": path, "mode": 420,
+                    "contents": { "source": format!("data:,{text}") } }] } })
+        .to_string()
+        .into_bytes()
+    };
+    let hash = |bytes: &[u8]| -> String {
+        let digest = Sha256::digest(bytes);
+        digest.iter().map(|b| format!("{b:02x}")).collect()
+    };
+    let (child, replaced) = (file("/etc/e2e-child", "child"), file("/etc/e2e-new", "new"));
+    let inline = file("/etc/e2e-inline", "inline");
+    let contents = BTreeMap::from([("child.ign".to_string(), child.clone())]);
+    let children = Server::start(contents)?;
+    let old = json!({
+        "ignition": { "version": "3.6.0", "config": { "replace": {
+            "source": children.url("new.ign"),
+            "verification": { "hash": format!("sha256-{}", hash(&replaced)) } } } },
+        "storage": { "files": [{ "path": "/etc/e2e-old" }] }
+    });
+    // The address of the second server is in the first one's configs.
+    let second = Server::start(BTreeMap::from([
+        ("new.ign".to_string(), replaced.clone()),
+        ("body".to_string(), b"fetched body\n".to_vec()),
+    ]))?;
+    let old = old
+        .to_string()
+        .replace(&children.url("new.ign"), &second.url("new.ign"));
+    let top = json!({
+        "ignition": { "version": "3.6.0", "config": { "merge": [
+            { "source": children.url("child.ign"),
+              "verification": { "hash": format!("sha256-{}", hash(&child)) } },
+            { "source": format!("data:;base64,{}", BASE64.encode(&inline)) },
+            { "source": format!("data:;base64,{}", BASE64.encode(&old)) } ] } },
+        "storage": { "files": [{ "path": "/etc/e2e-body", "mode": 384,
+            "contents": { "source": second.url("body"),
+                "verification": { "hash": format!("sha256-{}", hash(b"fetched body\n")) } } }] }
+    });
+    let first = Server::start(BTreeMap::from([(
+        "top.ign".to_string(),
+        top.to_string().into_bytes(),
+    )]))?;
+    let argument = format!("ignition.config.url={}", first.url("top.ign"));
+    let setup = context.setup().kernel_argument(argument);
+    context.boot(&setup, |vm| {
+        vm.wait_boot_complete(BOOT)?;
+        let found = vm.exec("cd /etc; head -n99 e2e-* | cat; stat -c %a e2e-body")?;
+        let expected = "==> e2e-body <==\nfetched body\n\n==> e2e-child <==\nchild\n\
+            ==> e2e-inline <==\ninline\n==> e2e-new <==\nnew600\n";
+        same("what the configs wrote", &found.stdout, expected)
+    })?;
+    let asked = [first.requests(), children.requests(), second.requests()].concat();
+    same(
+        "the requests",
+        &asked.join(" "),
+        "top.ign child.ign new.ign body",
+    )
+}

@@ -1,0 +1,115 @@
+//! Configs that stop first boot: said on the console, nothing written, no loop.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use qemu::Setup;
+use serde_json::json;
+
+use crate::context::{Context, STEP, contains};
+use crate::disk::Disk;
+use crate::http::Server;
+use crate::scenario::{Scenario, scenario};
+use crate::trial::DISK_GIB;
+
+pub const SCENARIOS: &[Scenario] = &[
+    scenario!(
+        a_malformed_config_stops_first_boot_and_names_the_place,
+        3,
+        "A malformed config stops the machine with source, line, column and key, and nothing is written."
+    ),
+    scenario!(
+        a_section_that_is_not_implemented_is_refused_by_name,
+        3,
+        "storage.disks is refused by name before anything is written."
+    ),
+    scenario!(
+        a_fetched_config_with_a_wrong_hash_stops_first_boot,
+        3,
+        "A config from the network that does not match its hash stops the machine with both hashes."
+    ),
+];
+
+/// How long the machine is watched for a reboot that must not come; scaled.
+/// Twice the countdown of a boot that failed.
+const STAYS: Duration = Duration::from_secs(4);
+
+/// The path that must not appear.
+const WITNESS: &str = "/etc/e2e-witness";
+
+fn a_malformed_config_stops_first_boot_and_names_the_place(context: &Context) -> Result<()> {
+    // The mode on line 6 is a text.
+    let text = format!(
+        "{{\n  \"ignition\": {{ \"version\": \"3.6.0\" }},\n  \"storage\": {{\n    \"files\": [\n      \
+         {{ \"path\": \"{WITNESS}\" }},\n      {{ \"path\": \"/etc/x\", \"mode\": \"0644\" }}\n    ]\n  }}\n}}\n"
+    );
+    let config = context.config_text(&text)?;
+    let parts = ["fw_cfg", "line 6", "column", "storage.files.1.mode"];
+    stops(context, |setup| setup.ignition(config), &parts)
+}
+
+fn a_section_that_is_not_implemented_is_refused_by_name(context: &Context) -> Result<()> {
+    let config = json!({
+        "ignition": { "version": "3.6.0" },
+        "storage": {
+            "files": [{ "path": WITNESS }],
+            "disks": [{ "device": "/dev/vda", "wipeTable": true }]
+        }
+    });
+    let config = context.config(&config)?;
+    let parts = ["storage.disks is not implemented"];
+    stops(context, |setup| setup.ignition(config), &parts)
+}
+
+fn a_fetched_config_with_a_wrong_hash_stops_first_boot(context: &Context) -> Result<()> {
+    let child = br#"{ "ignition": { "version": "3.6.0" } }"#.to_vec();
+    let server = Server::start(BTreeMap::from([("child.ign".to_string(), child)]))?;
+    let wrong = "0".repeat(64);
+    let config = json!({
+        "ignition": { "version": "3.6.0", "config": { "merge": [{
+            "source": server.url("child.ign"),
+            "verification": { "hash": format!("sha256-{wrong}") } }] } },
+        "storage": { "files": [{ "path": WITNESS }] }
+    });
+    let config = context.config(&config)?;
+    let url = server.url("child.ign");
+    stops(context, |setup| setup.ignition(config), &[&url, &wrong])?;
+    ensure!(
+        server.requests() == ["child.ign"],
+        "asked {:?}",
+        server.requests()
+    );
+    Ok(())
+}
+
+/// Fails unless first boot stops saying all of `parts`, does not reboot, and
+/// leaves no trace of the config on the disk.
+fn stops(context: &Context, with: impl FnOnce(Setup) -> Setup, parts: &[&str]) -> Result<()> {
+    let disk = context.file("disk.img");
+    let disk = Disk::copy(&context.prepared().disk_image(), disk, DISK_GIB)?;
+    context.boot(&with(context.setup_on(&disk)), |vm| {
+        vm.expect_despite_failure("first boot failed", STEP)?;
+        let last = "ballast: nothing more happens on this machine";
+        vm.expect_despite_failure(last, STEP)?;
+        let text = vm.console().text();
+        for part in parts {
+            contains("the console", &text, part)?;
+        }
+        let rebooted = vm.wait_reboot(STAYS);
+        ensure!(rebooted.is_err(), "the machine rebooted");
+        ensure!(vm.console().is_running(), "the machine went off");
+        Ok(vm.cut_power()?)
+    })?;
+    if disk.find("root")?.is_none() {
+        return Ok(());
+    }
+    for path in [WITNESS, "/etc/.ignition-result.json", "/etc/passwd"] {
+        let said = disk.debugfs(context, &format!("stat {path}"))?;
+        ensure!(
+            said.contains("File not found"),
+            "{path} on the disk: {said}"
+        );
+    }
+    Ok(())
+}

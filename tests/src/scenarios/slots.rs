@@ -1,0 +1,67 @@
+//! The partition table and the choice of a slot on real firmware.
+
+use anyhow::{Result, ensure};
+use bootloader::Slot;
+use qemu::Vm;
+
+use crate::context::{BOOT, Context, STEP, booted, contains};
+use crate::disk::Disk;
+use crate::scenario::{Scenario, scenario};
+use crate::trial::{DISK_GIB, VERSION};
+
+pub const SCENARIOS: &[Scenario] = &[
+    scenario!(
+        without_an_eligible_slot_the_last_resort_boots,
+        3,
+        "A disk on which no slot may start boots one that can be loaded, and says so."
+    ),
+    scenario!(
+        a_damaged_partition_table_boots_and_is_repaired,
+        3,
+        "With either copy of the partition table damaged the machine boots, and both copies are right again."
+    ),
+];
+
+fn without_an_eligible_slot_the_last_resort_boots(context: &Context) -> Result<()> {
+    let disk = copy(context)?;
+    disk.edit_slots(|slots| slots.disarm(Slot::A))?;
+    context.boot(&context.setup_on(&disk), |vm| {
+        vm.expect("no slot is eligible", STEP)?;
+        let boot = vm.wait_boot_complete(BOOT)?;
+        booted(&boot, VERSION, "a", "last-resort")
+    })
+}
+
+fn a_damaged_partition_table_boots_and_is_repaired(context: &Context) -> Result<()> {
+    let disk = copy(context)?;
+    // Moves the backup to the end of the disk, as an earlier boot would have.
+    disk.edit_table(|_| Ok(()))?;
+    let table = disk.table()?;
+    ensure!(table.health().is_good(), "{:?}", table.health());
+    let block = u64::from(table.geometry().block_size);
+    let last = table.geometry().block_count - 1;
+    disk.write_at(block, &[0xff; 512])?;
+    ensure!(disk.table()?.health().primary.is_some(), "nothing damaged");
+    context.boot(&context.setup_on(&disk), |vm| {
+        cut_when_the_kernel_runs(vm)?;
+        let health = disk.table()?;
+        ensure!(health.health().is_good(), "{:?}", health.health());
+        disk.write_at(last * block, &[0xff; 512])?;
+        ensure!(disk.table()?.health().backup.is_some(), "nothing damaged");
+        vm.power_on()?;
+        cut_when_the_kernel_runs(vm)?;
+        let health = disk.table()?;
+        ensure!(health.health().is_good(), "{:?}", health.health());
+        contains("the console", &vm.console().text(), "partition table")
+    })
+}
+
+fn cut_when_the_kernel_runs(vm: &mut Vm) -> Result<()> {
+    vm.expect("from slot a (normal)", STEP)?;
+    Ok(vm.cut_power_when("Linux version ", STEP)?)
+}
+
+fn copy(context: &Context) -> Result<Disk> {
+    let image = context.prepared().disk_image();
+    Disk::copy(&image, context.file("disk.img"), DISK_GIB)
+}

@@ -1,0 +1,157 @@
+//! The releases under test, and a disk that is about to try the second one.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, ensure};
+use bootloader::Slot;
+use bootloader::gpt::Guid;
+use bootloader::uki::Uki;
+use image::BuildOptions;
+use image::tools::Tools;
+use serde_json::Value;
+
+use crate::disk::Disk;
+
+/// Version of the release in the passive slot.
+pub const TRIAL_VERSION: &str = "0.2.0-trial";
+/// Version of the release under test.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// Size of the disks in GiB.
+pub const DISK_GIB: u64 = 4;
+
+/// What all scenarios share.
+#[derive(Clone)]
+pub struct Prepared {
+    /// The tools tree.
+    pub tools: Arc<Tools>,
+    /// CPUs of each machine.
+    pub cpus: u32,
+    images: PathBuf,
+}
+
+impl Prepared {
+    /// Disk image of the release under test.
+    pub fn disk_image(&self) -> PathBuf {
+        self.images.join(VERSION).join("disk.img")
+    }
+
+    /// Disk image of the release under test with the second release armed in
+    /// slot b, one try.
+    pub fn trial_image(&self) -> PathBuf {
+        self.images.join("trial.img")
+    }
+
+    /// A file of the second release.
+    pub fn trial_file(&self, name: &str) -> PathBuf {
+        self.images.join(TRIAL_VERSION).join(name)
+    }
+}
+
+/// Builds what is missing of the releases in `images`.
+pub fn prepare(images: &Path, build: bool) -> Result<Prepared> {
+    if build {
+        for version in [VERSION, TRIAL_VERSION] {
+            let options = BuildOptions {
+                version: version.to_string(),
+                out: Some(images.join(version)),
+                ..BuildOptions::default()
+            };
+            image::build(&options).with_context(|| format!("building release {version}"))?;
+        }
+    }
+    let prepared = Prepared {
+        tools: Arc::new(Tools::ensure()?.bind(images)),
+        cpus: 2,
+        images: images.to_path_buf(),
+    };
+    write_trial_image(&prepared)?;
+    Ok(prepared)
+}
+
+/// Makes the trial image unless it is newer than what it is made of: snapshots
+/// belong to one state of the image.
+fn write_trial_image(prepared: &Prepared) -> Result<()> {
+    let changed = |path: &Path| fs::metadata(path).and_then(|m| m.modified());
+    let image = prepared.trial_image();
+    let parts = [prepared.disk_image(), prepared.trial_file("release.json")];
+    if let Ok(made) = changed(&image) {
+        let newer = |part: &PathBuf| changed(part).is_ok_and(|time| time < made);
+        if parts.iter().all(newer) {
+            return Ok(());
+        }
+    }
+    let partial = image.with_extension("partial");
+    let disk = Disk::copy(&prepared.disk_image(), partial, DISK_GIB)?;
+    write_slot_b(&disk, &prepared.images.join(TRIAL_VERSION))?;
+    fs::rename(disk.path(), &image).with_context(|| format!("creating {}", image.display()))
+}
+
+/// Writes `release` into slot b, which an update would leave like this, and
+/// makes it the next one tried.
+fn write_slot_b(disk: &Disk, release: &Path) -> Result<()> {
+    let uki = release.join("boot.efi");
+    disk.write_file("boot-b", &uki)?;
+    disk.write_file("usr-b", &release.join("usr.img"))?;
+    disk.write_file("usr-b-verity", &release.join("usr.verity"))?;
+    let [usr, verity] = verity_guids(&release.join("release.json"))?;
+    let uki = fs::read(&uki).with_context(|| format!("reading {}", uki.display()))?;
+    let boot = Uki::parse(&uki)?.fingerprint();
+    disk.edit_table(|gpt| {
+        let guids = [("boot-b", boot), ("usr-b", usr), ("usr-b-verity", verity)];
+        for (label, guid) in guids {
+            let found = gpt.partitions().find(|p| p.name == label);
+            let number = found
+                .with_context(|| format!("no partition {label}"))?
+                .number;
+            gpt.set_guid(number, guid)?;
+        }
+        Ok(())
+    })?;
+    disk.edit_slots(|slots| slots.arm(Slot::B, 1))
+}
+
+/// GUIDs of `/usr` and its verity tree: the halves of the root hash
+/// (Discoverable Partitions Specification).
+fn verity_guids(descriptor: &Path) -> Result<[Guid; 2]> {
+    let text = fs::read_to_string(descriptor)
+        .with_context(|| format!("reading {}", descriptor.display()))?;
+    let release: Value = serde_json::from_str(&text)
+        .with_context(|| format!("understanding {}", descriptor.display()))?;
+    let root = release["verity"]["root"].as_str().unwrap_or_default();
+    ensure!(
+        root.len() == 64 && root.is_ascii(),
+        "{} has no verity root",
+        descriptor.display()
+    );
+    Ok([guid(&root[..32])?, guid(&root[32..])?])
+}
+
+/// The GUID whose text form has these 32 hexadecimal digits.
+fn guid(digits: &str) -> Result<Guid> {
+    let parts = [0..8, 8..12, 12..16, 16..20, 20..32].map(|range| &digits[range]);
+    let text = parts.join("-");
+    Guid::try_parse(&text).map_err(|error| anyhow::anyhow!("{text} is not a GUID: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn guids_are_the_halves_of_the_root_hash() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let root = "00112233445566778899aabbccddeeff0123456789abcdef0123456789abcdef";
+        fs::write(
+            file.path(),
+            format!(r#"{{"verity": {{"root": "{root}"}}}}"#),
+        )
+        .unwrap();
+        let [usr, verity] = verity_guids(file.path()).unwrap();
+        assert_eq!(usr.to_string(), "00112233-4455-6677-8899-aabbccddeeff");
+        assert_eq!(verity.to_string(), "01234567-89ab-cdef-0123-456789abcdef");
+        fs::write(file.path(), "{}").unwrap();
+        assert!(verity_guids(file.path()).is_err());
+    }
+}
