@@ -1,6 +1,7 @@
 //! The disk image: partition table, selector, slot `a`.
 
 use std::fs;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
 use bootloader::uki::Uki;
@@ -18,6 +19,12 @@ pub fn make(job: &Job, programs: &Programs, hash: &str) -> Result<()> {
     let selector = job.out.join("selector.efi");
     fs::copy(&programs.selector, &selector)
         .with_context(|| format!("copying {}", programs.selector.display()))?;
+    // FAT keeps the time of the file.
+    fs::File::options()
+        .write(true)
+        .open(&selector)
+        .and_then(|file| file.set_modified(SystemTime::UNIX_EPOCH + epoch()?))
+        .with_context(|| format!("setting the time of {}", selector.display()))?;
     let definitions = job.scratch.join("repart.d");
     fs::create_dir_all(&definitions)?;
     let (usr, verity) = partition_uuids(hash);
@@ -58,6 +65,13 @@ pub fn make(job: &Job, programs: &Programs, hash: &str) -> Result<()> {
         .arg(format!("--seed={SEED}"))
         .arg(format!("--definitions={}", definitions.display()))
         .arg(job.out.join("disk.img"))
-        .env("SOURCE_DATE_EPOCH", SOURCE_DATE_EPOCH);
+        .env("SOURCE_DATE_EPOCH", SOURCE_DATE_EPOCH)
+        .env("TZ", "UTC");
     run_logged(&mut repart, "repart")
+}
+
+/// [`SOURCE_DATE_EPOCH`] as a duration.
+fn epoch() -> std::io::Result<Duration> {
+    let seconds = SOURCE_DATE_EPOCH.parse().map_err(std::io::Error::other)?;
+    Ok(Duration::from_secs(seconds))
 }
