@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use image::build::{SOURCE_DATE_EPOCH, source_dir};
-use image::cache::{self, Key, cache_dir};
+use image::cache::{Key, cache_dir};
 use image::host::Mirrors;
 use image::tools::{SUITE, Tools, remove_tree, run_logged};
 
@@ -54,7 +54,8 @@ impl Variant {
     }
 }
 
-/// Returns a baseline, building it if it is not there or its inputs changed.
+/// Returns a baseline, building it if it is not there or its inputs changed. The
+/// caller holds the lock of the benchmark.
 pub fn ensure(variant: Variant, tools: &Tools) -> Result<Baseline> {
     let dir = cache_dir().join("bench");
     let out = dir.join(variant.name());
@@ -68,7 +69,6 @@ pub fn ensure(variant: Variant, tools: &Tools) -> Result<Baseline> {
         return Ok(baseline);
     }
     image::host::become_root("to build the baseline")?;
-    let _lock = cache::lock("bench")?;
     let mut progress = image::progress::Progress::new("bench", 1);
     progress.stage(&format!("baseline {name}"), || {
         build(variant, tools, &dir, &out)

@@ -11,11 +11,13 @@ mod measure;
 mod size;
 mod table;
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use clap::Parser;
+use image::cache;
 use image::tools::Tools;
 use qemu::Accel;
 
@@ -89,13 +91,15 @@ fn main() -> Result<()> {
 fn measure(cli: &Cli) -> Result<Measurements> {
     let release = image::build(&image::BuildOptions::default())?;
     let tools = Tools::ensure()?;
+    // Two runs at once would measure each other.
+    let _lock = cache::lock("bench")?;
     let variants: &[Variant] = match cli.same_units {
         true => &[Variant::Packages, Variant::SameUnits],
         false => &[Variant::Packages],
     };
     let mut subjects = vec![Subject {
         name: "ballast",
-        disk: release.join("disk.img"),
+        disk: held(&release.join("disk.img"))?,
     }];
     let mut built = Vec::new();
     for variant in variants {
@@ -124,6 +128,18 @@ fn measure(cli: &Cli) -> Result<Measurements> {
         sizes,
         boots,
     })
+}
+
+/// A second name for a disk image, so that a build that replaces the release
+/// does not change what the rest of this run boots.
+fn held(disk: &Path) -> Result<PathBuf> {
+    let dir = cache::cache_dir().join("bench");
+    let name = dir.join("ballast.raw");
+    fs::create_dir_all(&dir).with_context(|| format!("creating {}", dir.display()))?;
+    let _ = fs::remove_file(&name);
+    fs::hard_link(disk, &name)
+        .with_context(|| format!("linking {} to {}", disk.display(), name.display()))?;
+    Ok(name)
 }
 
 #[cfg(test)]
