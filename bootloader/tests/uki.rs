@@ -2,12 +2,11 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::sync::LazyLock;
+
 use bootloader::uki::{HEADER_BYTES, Uki, UkiError, total_size};
 use proptest::prelude::*;
 use sha2::{Digest, Sha256};
-
-const UNSIGNED: &[u8] = include_bytes!("fixtures/ukify.efi");
-const SIGNED: &[u8] = include_bytes!("fixtures/sbsign.efi");
 
 /// A section to be: name, content, and the bytes its header says it has.
 type Part<'a> = (&'a str, &'a [u8]);
@@ -44,10 +43,37 @@ fn image(parts: &[Part<'_>], certificates: usize) -> Vec<u8> {
     bytes
 }
 
+const OS_RELEASE: &[u8] =
+    b"ID=ballast\nNAME=\"Ballast\"\nIMAGE_ID=ballast\nIMAGE_VERSION=\"1.2.3-rc.1\"\n";
+const PARTS: [Part<'_>; 3] = [
+    (
+        ".sbat",
+        b"sbat,1,SBAT Version,sbat,1,https://example.com/sbat",
+    ),
+    (".osrel", OS_RELEASE),
+    (".cmdline", b"console=ttyS0 usrhash=0123"),
+];
+
+/// An image without certificates. That images by ukify are read too is shown by
+/// every build of a release, which takes its disk's GUID from one.
+fn unsigned() -> &'static [u8] {
+    static IMAGE: LazyLock<Vec<u8>> = LazyLock::new(|| image(&PARTS, 0));
+    &IMAGE
+}
+
+/// The same with room for a signature.
+fn signed() -> &'static [u8] {
+    static IMAGE: LazyLock<Vec<u8>> = LazyLock::new(|| image(&PARTS, 1528));
+    &IMAGE
+}
+
 #[test]
-fn an_image_by_ukify_is_read() {
-    assert_eq!(total_size(UNSIGNED, u64::MAX), Ok(UNSIGNED.len() as u64));
-    let uki = Uki::parse(UNSIGNED).unwrap();
+fn an_image_is_read() {
+    assert_eq!(
+        total_size(unsigned(), u64::MAX),
+        Ok(unsigned().len() as u64)
+    );
+    let uki = Uki::parse(unsigned()).unwrap();
     assert_eq!(uki.version(), Ok("1.2.3-rc.1"));
     assert_eq!(uki.command_line(), Ok("console=ttyS0 usrhash=0123"));
     assert!(uki.os_release().unwrap().starts_with("ID=ballast\n"));
@@ -55,10 +81,10 @@ fn an_image_by_ukify_is_read() {
 
 #[test]
 fn a_signature_belongs_to_the_image() {
-    assert!(SIGNED.len() > UNSIGNED.len());
-    assert_eq!(total_size(SIGNED, u64::MAX), Ok(SIGNED.len() as u64));
-    assert_eq!(Uki::parse(SIGNED).unwrap().version(), Ok("1.2.3-rc.1"));
-    let cut = Uki::parse(&SIGNED[..SIGNED.len() - 1]).unwrap_err();
+    assert!(signed().len() > unsigned().len());
+    assert_eq!(total_size(signed(), u64::MAX), Ok(signed().len() as u64));
+    assert_eq!(Uki::parse(signed()).unwrap().version(), Ok("1.2.3-rc.1"));
+    let cut = Uki::parse(&signed()[..signed().len() - 1]).unwrap_err();
     assert!(matches!(
         cut,
         UkiError::Truncated {
@@ -70,30 +96,30 @@ fn a_signature_belongs_to_the_image() {
 
 #[test]
 fn what_follows_the_image_in_its_partition_does_not_count() {
-    let mut partition = SIGNED.to_vec();
+    let mut partition = signed().to_vec();
     partition.resize(4 * HEADER_BYTES, 0xff);
     let room = partition.len() as u64;
     assert_eq!(
         total_size(&partition[..HEADER_BYTES], room),
-        Ok(SIGNED.len() as u64)
+        Ok(signed().len() as u64)
     );
-    let (size, room) = (SIGNED.len() as u64, SIGNED.len() as u64 - 1);
+    let (size, room) = (signed().len() as u64, signed().len() as u64 - 1);
     assert_eq!(
-        total_size(SIGNED, room),
+        total_size(signed(), room),
         Err(UkiError::TooLarge { size, room })
     );
 }
 
 /// What is wrong with the unsigned image once `value` is at `offset`.
 fn broken(offset: usize, value: &[u8]) -> UkiError {
-    let mut bytes = UNSIGNED.to_vec();
+    let mut bytes = unsigned().to_vec();
     bytes[offset..offset + value.len()].copy_from_slice(value);
     Uki::parse(&bytes).unwrap_err()
 }
 
 #[test]
 fn what_is_no_uki_is_refused_by_name() {
-    let pe = u32::from_le_bytes(UNSIGNED[0x3c..0x40].try_into().unwrap()) as usize;
+    let pe = u32::from_le_bytes(unsigned()[0x3c..0x40].try_into().unwrap()) as usize;
     assert_eq!(Uki::parse(&[0; 4096]).unwrap_err(), UkiError::Empty);
     assert!(matches!(
         Uki::parse(b"").unwrap_err(),
@@ -170,12 +196,12 @@ fn a_kernel_that_is_cut_or_overwritten_is_refused() {
     };
     let (name, what) = (".linux", "whole kernel");
     let broken = Err(UkiError::Content { name, what });
-    assert_eq!(check(SIGNED), Ok(()));
-    assert_eq!(check(&SIGNED[..SIGNED.len() - 1]), broken);
+    assert_eq!(check(signed()), Ok(()));
+    assert_eq!(check(&signed()[..signed().len() - 1]), broken);
     assert_eq!(check(&[0x99; 4096]), broken);
     assert_eq!(check(&[0; 4096]), broken);
     assert_eq!(check(b""), broken);
-    let without = Uki::parse(UNSIGNED).unwrap().check_kernel();
+    let without = Uki::parse(unsigned()).unwrap().check_kernel();
     assert_eq!(without, Err(UkiError::NoSection { name }));
 }
 
@@ -226,9 +252,9 @@ fn the_fingerprint_is_the_first_half_of_the_sha_256() {
 
 proptest! {
     #[test]
-    fn any_changed_byte_is_noticed(at in 0usize..SIGNED.len(), flip in 1u8..) {
-        let expected = Uki::parse(SIGNED).unwrap().fingerprint();
-        let mut bytes = SIGNED.to_vec();
+    fn any_changed_byte_is_noticed(at in 0usize..signed().len(), flip in 1u8..) {
+        let expected = Uki::parse(signed()).unwrap().fingerprint();
+        let mut bytes = signed().to_vec();
         bytes[at] ^= flip;
         let whole = Uki::parse(&bytes).and_then(|uki| uki.check_whole(expected));
         prop_assert!(whole.is_err());
@@ -259,9 +285,9 @@ proptest! {
     #[test]
     fn no_damage_panics(
         patches in prop::collection::vec((0usize..1024, any::<u8>()), 1..20),
-        length in 0..=SIGNED.len(),
+        length in 0..=signed().len(),
     ) {
-        let mut bytes = SIGNED[..length].to_vec();
+        let mut bytes = signed()[..length].to_vec();
         for (at, value) in patches {
             if let Some(byte) = bytes.get_mut(at) {
                 *byte = value;
