@@ -43,6 +43,10 @@ struct Cli {
     #[arg(long)]
     same_units: bool,
 
+    /// Measure the release in this directory instead of building one
+    #[arg(long, value_name = "DIR")]
+    release: Option<PathBuf>,
+
     /// How the guests' CPUs are run: auto, kvm or tcg
     #[arg(long, default_value = "auto", value_parser = accel)]
     accel: Accel,
@@ -89,7 +93,10 @@ fn main() -> Result<()> {
 }
 
 fn measure(cli: &Cli) -> Result<Measurements> {
-    let release = image::build(&image::BuildOptions::default())?;
+    let release = match &cli.release {
+        Some(dir) => dir.clone(),
+        None => image::build(&image::BuildOptions::default())?,
+    };
     let tools = Tools::ensure()?;
     // Two runs at once would measure each other.
     let _lock = cache::lock("bench")?;
