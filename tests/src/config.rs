@@ -226,7 +226,7 @@ fn check_users(vm: &mut Vm) -> Result<()> {
     let keys = [2, 3, 4].map(public_key).join("\n");
     let expected = format!(
         "ada:2001:/home/ada:/bin/bash\nben:2002:/var/lib/ben:/usr/sbin/nologin\n\
-         cyd:2003:/home/cyd:/bin/bash\ncrew:3001\nops:3002\n\
+         cyd:2003:/home/cyd:/bin/sh\ncrew:3001\nops:3002\n\
          ada: ada crew sudo\nben: crew\ncyd: cyd ops\n\
          /home/ada 700 ada\n/var/lib/ben 700 ben\n/home/cyd 700 cyd\n\
          /home/ada/.ssh/authorized_keys.d/ignition 600 ada\n2\n{keys}\nL\n"

@@ -150,10 +150,18 @@ pub fn same(what: &str, found: &str, expected: &str) -> Result<()> {
     bail!("{what} is not as expected:\n{}", lines.join("\n"))
 }
 
+/// Longest text that an error repeats.
+const SHOWN: usize = 1000;
+
 /// Fails unless `text` contains `part`.
 pub fn contains(what: &str, text: &str, part: &str) -> Result<()> {
-    ensure!(text.contains(part), "{what} does not say {part:?}: {text}");
-    Ok(())
+    if text.contains(part) {
+        return Ok(());
+    }
+    match text.len() {
+        0..=SHOWN => bail!("{what} does not say {part:?}: {text}"),
+        _ => bail!("{what} does not say {part:?}"),
+    }
 }
 
 /// Fails unless the guest booted this release from this slot for this reason.

@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use bootloader::Slot;
 use qemu::Vm;
 
-use crate::context::{BOOT, Context, STEP, booted, contains};
+use crate::context::{BOOT, Context, STEP, booted};
 use crate::disk::Disk;
 use crate::scenario::{Scenario, scenario};
 use crate::trial::{DISK_GIB, VERSION};
@@ -32,6 +32,7 @@ fn without_an_eligible_slot_the_last_resort_boots(context: &Context) -> Result<(
     })
 }
 
+/// Some firmware, such as OVMF, repairs the table before the selector can.
 fn a_damaged_partition_table_boots_and_is_repaired(context: &Context) -> Result<()> {
     let disk = copy(context)?;
     // Moves the backup to the end of the disk, as an earlier boot would have.
@@ -52,7 +53,7 @@ fn a_damaged_partition_table_boots_and_is_repaired(context: &Context) -> Result<
         cut_when_the_kernel_runs(vm)?;
         let health = disk.table()?;
         ensure!(health.health().is_good(), "{:?}", health.health());
-        contains("the console", &vm.console().text(), "partition table")
+        Ok(())
     })
 }
 
