@@ -26,7 +26,7 @@ fn without_an_eligible_slot_the_last_resort_boots(context: &Context) -> Result<(
     let disk = copy(context)?;
     disk.edit_slots(|slots| slots.disarm(Slot::A))?;
     context.boot(&context.setup_on(&disk), |vm| {
-        vm.expect("no slot is eligible", STEP)?;
+        vm.expect("no eligible slot starts", STEP)?;
         let boot = vm.wait_boot_complete(BOOT)?;
         booted(&boot, VERSION, "a", "last-resort")
     })
