@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use image::tools::Tools;
 use qemu::{Accel, Setup, Vm};
 
-use crate::measure::{BootTimes, Boots, Report};
+use crate::measure::{self, BootTimes, Boots, Report};
 
 /// CPUs of every guest.
 pub const CPUS: u32 = 2;
@@ -25,8 +25,6 @@ const OFF: Duration = Duration::from_secs(60);
 const UNIT: &str = include_str!("report.service");
 /// What "complete" means in every image: all that starts by default has started.
 const COMPLETE: &str = "[Unit]\nAfter=multi-user.target\n";
-/// How the unit's line on the console begins.
-const MARK: &str = "bench-report ";
 
 /// An image to boot.
 #[derive(Debug, Clone)]
@@ -98,7 +96,7 @@ impl Bench {
 /// Waits for the report of a machine that was just switched on, and for its end.
 fn measured(vm: &mut Vm, subject: &Subject, which: &str) -> Result<BootTimes> {
     let what = || format!("measuring {}, {which}", subject.name);
-    let line = vm.expect(MARK, BOOT).with_context(what)?;
+    let line = vm.expect(measure::MARK, BOOT).with_context(what)?;
     let report = Report::parse(&line).with_context(what)?;
     vm.wait_off(OFF).with_context(what)?;
     let times = report.boot_times().with_context(what)?;

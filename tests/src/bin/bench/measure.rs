@@ -5,6 +5,10 @@ use anyhow::{Context, Result, ensure};
 /// Programs of Ballast that stay in memory on an idle host once they are shipped.
 pub const DAEMONS: [&str; 2] = ["update-engine", "locksmith"];
 
+/// How the line that a guest reports begins. The kernel's audit messages carry the
+/// unit's name as well, but not this.
+pub const MARK: &str = "bench-report complete=";
+
 /// Everything one run found out.
 #[derive(Debug, Clone)]
 pub struct Measurements {
@@ -77,7 +81,7 @@ pub struct Report(String);
 impl Report {
     /// Takes a console line. Fails if it is not whole.
     pub fn parse(line: &str) -> Result<Self> {
-        let whole = line.contains("bench-report ") && line.trim_end().ends_with(" end");
+        let whole = line.contains(MARK) && line.trim_end().ends_with(" end");
         ensure!(whole, "the guest's report is cut: {line:?}");
         Ok(Self(line.trim_end().to_string()))
     }
@@ -230,6 +234,8 @@ mod tests {
             assert!(format!("{error:#}").contains(reason), "{error:#}");
         }
         assert!(Report::parse("bench-report complete=1 initrd").is_err());
+        let audit = "audit: type=1130 msg='unit=bench-report comm=\"systemd\" res=success' end";
+        assert!(Report::parse(audit).is_err());
     }
 
     #[test]
