@@ -210,6 +210,20 @@ proptest! {
     }
 }
 
+/// A header made for a larger disk: its alternate lies beyond this one's end.
+#[test]
+fn the_last_block_is_never_usable() {
+    let mut disk = disk();
+    for (at, value) in [(32, 512u64), (48, 511)] {
+        let start = BLOCK + at;
+        disk.bytes_mut()[start..start + 8].copy_from_slice(&value.to_le_bytes());
+    }
+    reseal(&mut disk);
+    let gpt = Gpt::read(&mut disk).unwrap();
+    assert!(gpt.health().primary.is_some());
+    assert!(gpt.usable().1 < 511);
+}
+
 #[test]
 fn every_changed_byte_is_noticed_in_the_copy_that_has_it() {
     let whole = disk();

@@ -103,7 +103,8 @@ fn sealed_bytes<'a>(block: &'a [u8], raw: &GptHeader) -> Result<&'a [u8], CopyEr
 fn check_places(header: &Header, which: Which, geometry: Geometry) -> Result<(), CopyError> {
     entries::array_bytes(header.entry_count, header.entry_size)?;
     let (first, last) = (header.first_usable, header.last_usable);
-    if first > last || first < 2 || last >= geometry.block_count {
+    // The last block is the backup header's, whatever the alternate says.
+    if first > last || first < 2 || last >= geometry.block_count.saturating_sub(1) {
         return Err(CopyError::Usable { first, last });
     }
     let array = header.entries_lba;
