@@ -32,14 +32,12 @@ pub struct Context {
 }
 
 impl Context {
-    /// Empties `results`.
-    pub fn new(prepared: &Prepared, results: &Path) -> Result<Self> {
+    /// Empties `results`; disks are made in `work`.
+    pub fn new(prepared: &Prepared, results: &Path, work: &Path) -> Result<Self> {
         image::tools::remove_tree(results)?;
         fs::create_dir_all(results).with_context(|| format!("creating {}", results.display()))?;
-        let parent = image::cache_dir().join("e2e-work");
-        fs::create_dir_all(&parent).with_context(|| format!("creating {}", parent.display()))?;
-        let work = tempfile::tempdir_in(&parent)
-            .with_context(|| format!("creating a directory in {}", parent.display()))?;
+        let work = tempfile::tempdir_in(work)
+            .with_context(|| format!("creating a directory in {}", work.display()))?;
         Ok(Self {
             prepared: prepared.clone(),
             results: results.to_path_buf(),

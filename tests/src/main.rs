@@ -10,6 +10,7 @@ mod disk;
 mod http;
 mod plan;
 mod report;
+mod results;
 mod runner;
 mod scenario;
 mod scenarios;
@@ -22,11 +23,12 @@ use anyhow::Result;
 use clap::Parser;
 
 use crate::plan::Plan;
+use crate::results::Results;
 
 /// Runs unit, property and integration tests, then scenarios in virtual machines.
 ///
 /// The last line is `N passed, N failed`. Console logs and journals of the
-/// scenarios stay in `results/SCENARIO` of the cache directory.
+/// scenarios stay in a directory for each.
 /// BALLAST_DEADLINE_SCALE=F stretches every deadline.
 ///
 /// Exit status: 0 all passed, 1 some failed, 2 wrong usage.
@@ -44,6 +46,11 @@ struct Cli {
     /// cache directory]
     #[arg(long, value_name = "DIR")]
     images: Option<PathBuf>,
+
+    /// Where console logs and journals are kept; one run at a time uses it
+    /// [default: `results` in the cache directory]
+    #[arg(long, value_name = "DIR")]
+    results: Option<PathBuf>,
 
     /// Do not build: test the releases that are there
     #[arg(long)]
@@ -84,14 +91,21 @@ fn run(cli: &Cli) -> Result<bool> {
     let mut report = report::Report::default();
     let prepared = match plan.scenarios.is_empty() {
         true => None,
-        false => Some(trial::prepare(&images, !cli.no_build)?),
+        false => {
+            let results = cli.results.clone();
+            let results = results.unwrap_or_else(|| image::cache_dir().join("results"));
+            let results = Results::take(results)?;
+            let mut prepared = trial::prepare(&images, results.dir(), !cli.no_build)?;
+            prepared.cpus = cli.cpus.into();
+            Some((prepared, results))
+        }
     };
     if plan.unit {
         report.add("unit", runner::cargo_test());
     }
-    if let Some(mut prepared) = prepared {
-        prepared.cpus = cli.cpus.into();
-        runner::scenarios(&plan.scenarios, &prepared, cli.workers.into(), &mut report);
+    if let Some((prepared, results)) = prepared {
+        let workers = cli.workers.into();
+        runner::scenarios(&plan.scenarios, &prepared, &results, workers, &mut report);
     }
     Ok(report.finish())
 }

@@ -1,6 +1,5 @@
 //! Runs steps and scenarios.
 
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Mutex, PoisonError};
@@ -12,6 +11,7 @@ use qemu::deadline::scaled;
 
 use crate::context::Context;
 use crate::report::{Outcome, Report, show_console};
+use crate::results::Results;
 use crate::scenario::Scenario;
 use crate::trial::Prepared;
 
@@ -41,7 +41,13 @@ fn run_cargo_test() -> Result<()> {
 }
 
 /// Runs scenarios on `workers` threads, in order of their start.
-pub fn scenarios(scenarios: &[Scenario], prepared: &Prepared, workers: usize, report: &mut Report) {
+pub fn scenarios(
+    scenarios: &[Scenario],
+    prepared: &Prepared,
+    results: &Results,
+    workers: usize,
+    report: &mut Report,
+) {
     let queue = Mutex::new(scenarios.iter());
     let report = Mutex::new(report);
     thread::scope(|scope| {
@@ -51,12 +57,12 @@ pub fn scenarios(scenarios: &[Scenario], prepared: &Prepared, workers: usize, re
                     let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
                     let Some(scenario) = next else { return };
                     println!("e2e: start  {}", scenario.name);
-                    let outcome = run(scenario, prepared);
+                    let outcome = run(scenario, prepared, results);
                     let mut report = report.lock().unwrap_or_else(PoisonError::into_inner);
                     let failed = outcome.error.is_some();
                     report.add(scenario.name, outcome);
                     if failed {
-                        show_console(&results(scenario).join("console.log"));
+                        show_console(&results.of(scenario.name).join("console.log"));
                     }
                 }
             });
@@ -64,14 +70,9 @@ pub fn scenarios(scenarios: &[Scenario], prepared: &Prepared, workers: usize, re
     });
 }
 
-/// Where a scenario keeps its console log and journal.
-fn results(scenario: &Scenario) -> PathBuf {
-    image::cache_dir().join("results").join(scenario.name)
-}
-
-fn run(scenario: &Scenario, prepared: &Prepared) -> Outcome {
+fn run(scenario: &Scenario, prepared: &Prepared, results: &Results) -> Outcome {
     let start = Instant::now();
-    let result = within_deadline(scenario, prepared);
+    let result = within_deadline(scenario, prepared, results);
     Outcome {
         error: result.err(),
         took: start.elapsed(),
@@ -79,8 +80,8 @@ fn run(scenario: &Scenario, prepared: &Prepared) -> Outcome {
 }
 
 /// A scenario that overruns is left alone: its machines end with this process.
-fn within_deadline(scenario: &Scenario, prepared: &Prepared) -> Result<()> {
-    let context = Context::new(prepared, &results(scenario))?;
+fn within_deadline(scenario: &Scenario, prepared: &Prepared, results: &Results) -> Result<()> {
+    let context = Context::new(prepared, &results.of(scenario.name), &results.work())?;
     let (done, outcome) = channel();
     let run = scenario.run;
     thread::Builder::new()

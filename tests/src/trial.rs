@@ -49,8 +49,9 @@ impl Prepared {
     }
 }
 
-/// Builds what is missing of the releases in `images`.
-pub fn prepare(images: &Path, build: bool) -> Result<Prepared> {
+/// Builds what is missing of the releases in `images`. Disks of scenarios will
+/// be in `results`.
+pub fn prepare(images: &Path, results: &Path, build: bool) -> Result<Prepared> {
     if build {
         for version in [VERSION, TRIAL_VERSION] {
             let options = BuildOptions {
@@ -62,7 +63,7 @@ pub fn prepare(images: &Path, build: bool) -> Result<Prepared> {
         }
     }
     let prepared = Prepared {
-        tools: Arc::new(Tools::ensure()?.bind(images)),
+        tools: Arc::new(Tools::ensure()?.bind(images).bind(results)),
         cpus: 2,
         images: images.to_path_buf(),
     };
