@@ -188,11 +188,6 @@ impl Tools {
         command
     }
 
-    /// Where a file of the tools tree is on the host, for example firmware.
-    pub fn path(&self, inside: &str) -> PathBuf {
-        self.root.join(inside.trim_start_matches('/'))
-    }
-
     /// A name that changes when the tools change; part of cache keys.
     pub fn id(&self) -> String {
         let name = self.root.file_name().unwrap_or_default();
