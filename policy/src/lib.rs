@@ -1,0 +1,1 @@
+//! Policy files: TOML fragments that an operator drops on a host.

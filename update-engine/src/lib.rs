@@ -1,0 +1,9 @@
+//! Signed A/B updates: a release is fetched block by block, verified before a byte
+//! is written, put on trial, and taken back by itself when it does not work.
+//!
+//! - [`release`]: what a release and a channel look like in a repository; also
+//!   used by the publisher;
+//! - [`remote`]: where bytes come from.
+
+pub mod release;
+pub mod remote;
