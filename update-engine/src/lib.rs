@@ -3,7 +3,11 @@
 //!
 //! - [`release`]: what a release and a channel look like in a repository; also
 //!   used by the publisher;
+//! - [`verified`]: what was checked, by its type;
 //! - [`remote`]: where bytes come from.
 
 pub mod release;
 pub mod remote;
+pub mod verified;
+
+pub use verified::Verified;

@@ -23,6 +23,23 @@ use serde::{Deserialize, Serialize};
 /// Bytes of a block: of the verity tree, of what is compared, copied and fetched.
 pub const BLOCK: usize = 4096;
 
+/// A release's descriptor, `/usr`'s tree, `/usr`, and the kernel image: the last part
+/// of the names of their targets ([`target_name`]).
+pub const RELEASE_FILES: [&str; 4] = [DESCRIPTOR, USR_TREE, USR_FRAMES, BOOT_FRAMES];
+/// [`Descriptor`].
+pub const DESCRIPTOR: &str = "release.json";
+/// The hash tree of `/usr`.
+pub const USR_TREE: &str = "usr.verity";
+/// `/usr` in frames.
+pub const USR_FRAMES: &str = "usr.zst";
+/// The kernel image in frames.
+pub const BOOT_FRAMES: &str = "boot.zst";
+
+/// Name of the target `file` of the release `version`.
+pub fn target_name(version: &Version, file: &str) -> String {
+    format!("releases/{version}/{file}")
+}
+
 /// The version of these formats. A reader refuses a higher one.
 pub const SCHEMA: u32 = 1;
 
