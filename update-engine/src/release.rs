@@ -14,11 +14,18 @@
 //! A file of frames is at once the whole image (decompress it from the start) and
 //! its chunks (each frame is read and decompressed by itself).
 
+mod check;
+
 use std::fmt;
 use std::str::FromStr;
 
 use semver::Version;
 use serde::{Deserialize, Serialize};
+
+pub use check::{
+    FormatError, MAX_BOOT, MAX_FILE, MAX_FRAME_BLOCKS, MAX_LIST, MAX_USR, frame_bound,
+    is_channel_name, tree_size,
+};
 
 /// Bytes of a block: of the verity tree, of what is compared, copied and fetched.
 pub const BLOCK: usize = 4096;
@@ -42,6 +49,11 @@ pub fn target_name(version: &Version, file: &str) -> String {
 
 /// The version of these formats. A reader refuses a higher one.
 pub const SCHEMA: u32 = 1;
+
+/// Name of the target that holds channel `name`.
+pub fn channel_target(name: &str) -> String {
+    format!("channels/{name}.json")
+}
 
 /// A SHA-256 value; in JSON, 64 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -150,7 +162,9 @@ pub struct Boot {
 
 /// One independently compressed part of an image: `[blocks, bytes]` in JSON.
 ///
-/// Frames follow each other, in the image and in the file, without a gap.
+/// Frames follow each other, in the image and in the file, without a gap. Each is one
+/// frame of zstd that says how long its content is, and holds at most
+/// [`MAX_FRAME_BLOCKS`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Frame(
     /// Blocks of the image.
