@@ -31,6 +31,15 @@ pub enum RemoteError {
         /// What came.
         answer: String,
     },
+    /// The target is not there, or is not one that is read; trying again at once does
+    /// not help.
+    #[error("reading {target}")]
+    Refused {
+        /// Name of the target in the repository.
+        target: String,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The server does not serve ranges; ask for the whole.
     #[error("the server does not serve parts of {target}")]
     NoRanges {
