@@ -4,14 +4,20 @@
 //! - [`release`]: what a release and a channel look like in a repository; also
 //!   used by the publisher;
 //! - [`verified`]: what was checked, by its type;
-//! - [`remote`]: where bytes come from;
-//! - [`server`]: a repository, read and verified; the only part that touches the
-//!   network.
+//! - [`remote`]: where bytes come from; [`fetch`]: how they are asked for;
+//! - [`blocks`], [`tree`], [`frames`]: an image as hashes, and as a file of frames;
+//! - [`plan`]: which blocks are there already, which are fetched;
+//! - [`slots`]: the slots on the disk; [`install`]: writing a release into one.
 
-mod durable;
+pub mod blocks;
+pub mod fetch;
+pub mod frames;
+pub mod install;
+pub mod plan;
 pub mod release;
 pub mod remote;
-pub mod server;
+pub mod slots;
+pub mod tree;
 pub mod verified;
 
 pub use verified::Verified;

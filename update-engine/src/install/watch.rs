@@ -1,0 +1,99 @@
+//! How far an installation has come, and the way to stop it.
+
+use std::future::Future;
+
+use tokio::sync::watch;
+
+use super::InstallError;
+
+/// What an installation does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Phase {
+    /// Finds out what is on the disk.
+    #[default]
+    Looking,
+    /// Copies blocks that the disk has.
+    Copying,
+    /// Fetches blocks that the disk has not.
+    Fetching,
+    /// Reads everything back and checks it.
+    Checking,
+    /// The slot is armed.
+    Armed,
+}
+
+/// Figures of one installation. Bytes are of blocks in the slot, unless said otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Progress {
+    /// What it does.
+    pub phase: Phase,
+    /// `/usr` and kernel image.
+    pub total: u64,
+    /// Were there and right.
+    pub kept: u64,
+    /// Came from the disk.
+    pub copied: u64,
+    /// Came from the server.
+    pub fetched: u64,
+    /// Of `/usr`, kernel image and tree, written to the disk.
+    pub written: u64,
+    /// As sent by the server: compressed, with what nobody wanted.
+    pub received: u64,
+    /// Sent to the server.
+    pub requests: u64,
+}
+
+/// The two ends that an installation holds: it tells its progress and asks whether it is
+/// to stop.
+#[derive(Debug)]
+pub struct Watch {
+    progress: watch::Sender<Progress>,
+    cancel: watch::Receiver<bool>,
+}
+
+impl Watch {
+    /// Sends progress to `progress` and stops as soon as `cancel` holds true.
+    pub fn new(progress: watch::Sender<Progress>, cancel: watch::Receiver<bool>) -> Self {
+        Self { progress, cancel }
+    }
+
+    pub(super) fn update(&self, change: impl FnOnce(&mut Progress)) {
+        self.progress.send_modify(change);
+    }
+
+    pub(super) fn phase(&self, phase: Phase) {
+        self.update(|p| p.phase = phase);
+    }
+
+    pub(super) fn last(&self) -> Progress {
+        *self.progress.borrow()
+    }
+
+    /// Fails if the installation is to stop.
+    pub(super) fn check(&self) -> Result<(), InstallError> {
+        if *self.cancel.borrow() {
+            Err(InstallError::Cancelled)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// What `work` gives, unless the installation is to stop meanwhile.
+    pub(super) async fn or_cancelled<T>(
+        &self,
+        work: impl Future<Output = T>,
+    ) -> Result<T, InstallError> {
+        let mut cancel = self.cancel.clone();
+        let cancelled = async {
+            if cancel.wait_for(|stop| *stop).await.is_err() {
+                // Nobody is left who could say so.
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            () = cancelled => Err(InstallError::Cancelled),
+            done = work => Ok(done),
+        }
+    }
+}
