@@ -5,17 +5,21 @@
 //!   used by the publisher;
 //! - [`verified`]: what was checked, by its type;
 //! - [`remote`]: where bytes come from; [`fetch`]: how they are asked for;
+//! - [`server`]: a repository, read and verified; the only part that touches the
+//!   network;
 //! - [`blocks`], [`tree`], [`frames`]: an image as hashes, and as a file of frames;
 //! - [`plan`]: which blocks are there already, which are fetched;
 //! - [`slots`]: the slots on the disk; [`install`]: writing a release into one.
 
 pub mod blocks;
+mod durable;
 pub mod fetch;
 pub mod frames;
 pub mod install;
 pub mod plan;
 pub mod release;
 pub mod remote;
+pub mod server;
 pub mod slots;
 pub mod tree;
 pub mod verified;
