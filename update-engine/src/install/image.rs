@@ -80,7 +80,7 @@ impl<'a> Image<'a> {
     }
 
     /// Finds the blocks that are right already. With a `hint` of what is in the slot,
-    /// looks only at those which that makes promising.
+    /// passes over those that it says are others.
     pub(super) fn look<D: Disk>(
         &mut self,
         slots: &mut Slots<'_, D>,
@@ -89,7 +89,8 @@ impl<'a> Image<'a> {
     ) -> Result<(), InstallError> {
         let hashes = self.hashes();
         let hint = hint.filter(|hint| hint.comparable(&hashes));
-        let promising = |block: usize| hint.is_none_or(|h| h.get(block) == hashes.get(block));
+        let claimed = |block| hint.as_ref().and_then(|hint| hint.get(block));
+        let promising = |block| claimed(block).is_none_or(|d| Some(d) == hashes.get(block));
         let zero = hashes.hash(&[0; BLOCK]);
         let (slot, part, right) = (slots.passive(), self.part, &mut self.right);
         in_parts(right.len(), watch, |first, buffer| {

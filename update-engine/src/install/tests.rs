@@ -1,5 +1,9 @@
 //! Whole installations on disks in memory.
 
+mod lies;
+mod power;
+mod random;
+mod slots;
 mod support;
 
 use super::*;

@@ -1,13 +1,14 @@
 //! Small releases, disks that hold them, servers that serve them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
-use bootloader::Slot;
 use bootloader::block::MemoryDisk;
 use bootloader::gpt::{Geometry, Gpt, Guid, Partition, guid};
 use bootloader::slot::{BOOT_PARTITION, SlotBits, SlotTable};
+use bootloader::{BlockError, BlockIo, Slot};
 use bytes::Bytes;
 use futures_util::stream;
 use tokio::sync::watch;
@@ -32,6 +33,8 @@ pub struct Layout {
     pub boot: u64,
     pub tree: u64,
     pub usr: u64,
+    /// Entries of the partition table, used or not.
+    pub entries: u32,
 }
 
 impl Layout {
@@ -39,6 +42,7 @@ impl Layout {
         boot: 20 * 8,
         tree: 4 * 8,
         usr: 72 * 8,
+        entries: 128,
     };
 }
 
@@ -70,9 +74,14 @@ pub fn image(blocks: &[u64]) -> Vec<u8> {
     blocks.iter().flat_map(block).collect()
 }
 
-/// A kernel image, as far as its headers say: `payload` in one section.
+/// A kernel image, as far as its headers say: `payload` in the kernel in it.
 pub fn kernel(payload: &[u8]) -> Vec<u8> {
-    let raw = payload.len().next_multiple_of(SECTOR);
+    program(".linux", &program(".text", payload))
+}
+
+/// A PE program of one section.
+fn program(name: &str, content: &[u8]) -> Vec<u8> {
+    let raw = content.len().next_multiple_of(SECTOR);
     let mut bytes = vec![0; SECTOR];
     let mut put = |at: usize, data: &[u8]| bytes[at..at + data.len()].copy_from_slice(data);
     put(0, b"MZ");
@@ -83,11 +92,11 @@ pub fn kernel(payload: &[u8]) -> Vec<u8> {
     put(0x58 + 60, &(SECTOR as u32).to_le_bytes());
     put(0x58 + 108, &[16]);
     let section = 0x40 + 24 + 240;
-    put(section, b".linux");
-    put(section + 8, &(payload.len() as u32).to_le_bytes());
+    put(section, name.as_bytes());
+    put(section + 8, &(content.len() as u32).to_le_bytes());
     put(section + 16, &(raw as u32).to_le_bytes());
     put(section + 20, &(SECTOR as u32).to_le_bytes());
-    bytes.extend_from_slice(payload);
+    bytes.extend_from_slice(content);
     bytes.resize(SECTOR + raw, 0);
     bytes
 }
@@ -203,7 +212,7 @@ pub fn disk_of(layout: Layout, old: &Built) -> MemoryDisk {
         block_count: sectors + 2 * 34 + 6,
     };
     let mut disk = MemoryDisk::new(SECTOR as u32, geometry.block_count as usize);
-    let mut gpt = Gpt::new(geometry, Guid::from_bytes([0xd1; 16]), 128).unwrap();
+    let mut gpt = Gpt::new(geometry, Guid::from_bytes([0xd1; 16]), layout.entries).unwrap();
     let mut first_lba = gpt.usable().0.next_multiple_of(8);
     for (index, (type_guid, name, sectors)) in partitions.into_iter().enumerate() {
         let partition = Partition {
@@ -256,21 +265,57 @@ pub fn find(gpt: &Gpt, slot: Slot, part: Part) -> Partition {
     gpt.partitions().find(|p| p.name == label).unwrap()
 }
 
+/// A disk that is only looked at.
+struct View<'a>(&'a [u8]);
+
+impl BlockIo for View<'_> {
+    fn block_size(&self) -> u32 {
+        SECTOR as u32
+    }
+
+    fn block_count(&self) -> u64 {
+        (self.0.len() / SECTOR) as u64
+    }
+
+    fn read(&mut self, lba: u64, buffer: &mut [u8]) -> Result<(), BlockError> {
+        let at = lba as usize * SECTOR;
+        buffer.copy_from_slice(&self.0[at..at + buffer.len()]);
+        Ok(())
+    }
+
+    fn write(&mut self, _: u64, _: &[u8]) -> Result<(), BlockError> {
+        unreachable!("nobody writes while looking")
+    }
+
+    fn flush(&mut self) -> Result<(), BlockError> {
+        unreachable!("nobody writes while looking")
+    }
+}
+
+pub fn gpt(disk: &MemoryDisk) -> Gpt {
+    Gpt::read(&mut View(disk.bytes())).unwrap()
+}
+
 /// The first bytes of a partition.
-pub fn content(disk: &MemoryDisk, slot: Slot, part: Part, length: usize) -> Vec<u8> {
-    let gpt = Gpt::read(&mut disk.clone()).unwrap();
-    let at = find(&gpt, slot, part).first_lba as usize * SECTOR;
-    disk.bytes()[at..at + length].to_vec()
+pub fn content<'a>(
+    disk: &'a MemoryDisk,
+    gpt: &Gpt,
+    slot: Slot,
+    part: Part,
+    length: usize,
+) -> &'a [u8] {
+    let at = find(gpt, slot, part).first_lba as usize * SECTOR;
+    &disk.bytes()[at..at + length]
 }
 
 /// Byte for byte, and by the name of every partition.
 pub fn assert_holds(disk: &MemoryDisk, slot: Slot, built: &Built) {
+    let gpt = gpt(disk);
     for part in Part::ALL {
         let expected = built.content(part);
-        let found = content(disk, slot, part, expected.len());
+        let found = content(disk, &gpt, slot, part, expected.len());
         assert!(found == expected, "{} is wrong", part.label(slot));
     }
-    let gpt = Gpt::read(&mut disk.clone()).unwrap();
     let guid = |part| find(&gpt, slot, part).guid;
     let names = Names {
         boot: guid(Part::Boot),
@@ -281,7 +326,7 @@ pub fn assert_holds(disk: &MemoryDisk, slot: Slot, built: &Built) {
 }
 
 pub fn table(disk: &MemoryDisk) -> SlotTable {
-    SlotTable::from_gpt(&Gpt::read(&mut disk.clone()).unwrap()).unwrap()
+    SlotTable::from_gpt(&gpt(disk)).unwrap()
 }
 
 pub fn bits(disk: &MemoryDisk, slot: Slot) -> SlotBits {
@@ -307,7 +352,7 @@ pub struct Server {
     /// After every so many bytes the connection is lost.
     pub breaks_after: Option<usize>,
     log: Mutex<Vec<Asked>>,
-    sent: Mutex<u64>,
+    sent: Arc<AtomicU64>,
 }
 
 /// A request.
@@ -327,7 +372,7 @@ impl Server {
             lie: None,
             breaks_after: None,
             log: Mutex::default(),
-            sent: Mutex::default(),
+            sent: Arc::default(),
         }
     }
 
@@ -339,8 +384,9 @@ impl Server {
         self.log.lock().unwrap().clone()
     }
 
+    /// Bytes that were taken from answers.
     pub fn sent(&self) -> u64 {
-        *self.sent.lock().unwrap()
+        self.sent.load(Ordering::Relaxed)
     }
 
     fn lost(target: &str) -> RemoteError {
@@ -374,14 +420,157 @@ impl Remote for Server {
         }
         let broken = self.breaks_after.filter(|most| *most < bytes.len());
         bytes.truncate(broken.unwrap_or(bytes.len()));
-        *self.sent.lock().unwrap() += bytes.len() as u64;
         let pieces = bytes.chunks(self.piece).map(Bytes::copy_from_slice);
         let mut answers: Vec<_> = pieces.map(Ok).collect();
         if broken.is_some() {
             answers.push(Err(Self::lost(target)));
         }
-        Ok(Box::pin(stream::iter(answers)))
+        let sent = Arc::clone(&self.sent);
+        let counted = stream::iter(answers).inspect(move |answer| {
+            let length = answer.as_ref().map_or(0, Bytes::len);
+            sent.fetch_add(length as u64, Ordering::Relaxed);
+        });
+        Ok(Box::pin(counted))
     }
+}
+
+/// One thing that a disk was made to do.
+#[derive(Clone, Debug)]
+pub enum Step {
+    Write(u64, Vec<u8>),
+    Flush,
+}
+
+/// A disk that remembers what it was made to do, and may stop writing.
+pub struct Recorder {
+    pub disk: MemoryDisk,
+    pub steps: Vec<Step>,
+    /// Writes until it refuses them.
+    pub writes_left: usize,
+    /// It says that it writes to this block, and does not.
+    pub forgets: Option<u64>,
+}
+
+impl Recorder {
+    pub fn new(disk: MemoryDisk) -> Self {
+        Self {
+            disk,
+            steps: Vec::new(),
+            writes_left: usize::MAX,
+            forgets: None,
+        }
+    }
+}
+
+impl BlockIo for Recorder {
+    fn block_size(&self) -> u32 {
+        self.disk.block_size()
+    }
+
+    fn block_count(&self) -> u64 {
+        self.disk.block_count()
+    }
+
+    fn read(&mut self, lba: u64, buffer: &mut [u8]) -> Result<(), BlockError> {
+        self.disk.read(lba, buffer)
+    }
+
+    fn write(&mut self, lba: u64, data: &[u8]) -> Result<(), BlockError> {
+        use bootloader::block::Operation;
+        let Some(left) = self.writes_left.checked_sub(1) else {
+            let why = "no more writes";
+            return Err(BlockError::new(Operation::Write, lba, data.len(), why));
+        };
+        self.writes_left = left;
+        self.steps.push(Step::Write(lba, data.to_vec()));
+        let end = lba + (data.len() / SECTOR) as u64;
+        if self.forgets.is_some_and(|at| (lba..end).contains(&at)) {
+            return Ok(());
+        }
+        self.disk.write(lba, data)
+    }
+
+    fn flush(&mut self) -> Result<(), BlockError> {
+        self.steps.push(Step::Flush);
+        self.disk.flush()
+    }
+}
+
+impl Disk for Recorder {
+    fn reread(&mut self, lba: u64, buffer: &mut [u8]) -> Result<(), BlockError> {
+        self.disk.reread(lba, buffer)
+    }
+}
+
+/// Every write to the partitions of slot `b` is what `new` has in that place, and to
+/// those of slot `a` there is none.
+pub fn assert_only_signed_writes(recorder: &Recorder, new: &Built) {
+    let gpt = gpt(&recorder.disk);
+    for step in &recorder.steps {
+        let Step::Write(lba, data) = step else {
+            continue;
+        };
+        let inside = |p: &Partition| (p.first_lba..=p.last_lba).contains(lba);
+        for part in Part::ALL {
+            assert!(!inside(&find(&gpt, Slot::A, part)), "wrote to slot a");
+            let partition = find(&gpt, Slot::B, part);
+            if inside(&partition) {
+                let at = (lba - partition.first_lba) as usize * SECTOR;
+                let mut expected = new.content(part)[at..].to_vec();
+                expected.resize(expected.len().max(data.len()), 0);
+                assert!(expected.starts_with(data), "{}: {at}", part.label(Slot::B));
+            }
+        }
+    }
+}
+
+/// The frames of `target` that any request covered, with their numbers.
+pub fn frames_asked(server: &Server, target: &str, frames: &[Frame]) -> Vec<usize> {
+    let table = FrameTable::new(frames);
+    let asked = server.asked();
+    let covers = |frame: usize| {
+        let bytes = table.bytes(frame..frame + 1);
+        asked.iter().any(|(name, range)| match range {
+            Some(range) => name == target && range.start < bytes.end && bytes.start < range.end,
+            None => name == target,
+        })
+    };
+    (0..table.count()).filter(|frame| covers(*frame)).collect()
+}
+
+/// Fails if a frame was asked for of which the disk had every block before: in its place
+/// in slot `b`, as a twin there, or anywhere in the same partition of slot `a`.
+pub fn assert_nothing_needless(before: &MemoryDisk, old: &Built, new: &Built, server: &Server) {
+    let descriptor = &new.descriptor;
+    let parts = [
+        (Part::Usr, release::USR_FRAMES, &descriptor.usr.frames),
+        (Part::Boot, release::BOOT_FRAMES, &descriptor.boot.frames),
+    ];
+    let gpt = gpt(before);
+    for (part, file, frames) in parts {
+        let target = release::target_name(&descriptor.version, file);
+        let wanted = padded(new.content(part));
+        let there = content(before, &gpt, Slot::B, part, wanted.len());
+        let active = padded(old.content(part));
+        let mut had: BTreeSet<&[u8]> = active.chunks(BLOCK).collect();
+        let pairs = there.chunks(BLOCK).zip(wanted.chunks(BLOCK));
+        had.extend(pairs.filter(|(a, b)| a == b).map(|(block, _)| block));
+        let table = FrameTable::new(frames);
+        for frame in frames_asked(server, &target, frames) {
+            let blocks = table.blocks(frame);
+            let mut blocks = wanted[blocks.start * BLOCK..blocks.end * BLOCK].chunks(BLOCK);
+            assert!(
+                blocks.any(|block| !had.contains(block)),
+                "frame {frame} of {target} was fetched although every block was there"
+            );
+        }
+    }
+}
+
+fn padded(image: &[u8]) -> Vec<u8> {
+    let mut image = image.to_vec();
+    image.resize(image.len().next_multiple_of(BLOCK), 0);
+    image
 }
 
 /// Options under which a small disk sees everything that a large one does.
