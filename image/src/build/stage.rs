@@ -1,5 +1,6 @@
 //! The files of `/usr`: the system tree's, completed and made hermetic.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -16,7 +17,7 @@ use crate::tools::{remove_tree, run_logged};
 pub const ETC: &str = "usr/share/ballast/etc";
 
 /// What the build left in `/etc` and no host uses.
-const ETC_LEFTOVERS: [&str; 36] = [
+const ETC_LEFTOVERS: [&str; 37] = [
     ".pwd.lock",
     "apt",
     "cron.d",
@@ -53,6 +54,7 @@ const ETC_LEFTOVERS: [&str; 36] = [
     "subuid-",
     "sv",
     "ufw",
+    "modules-load.d/modules.conf",
 ];
 
 /// Lays out everything under `STAGE/usr` and returns `STAGE`.
@@ -132,7 +134,34 @@ fn modules(job: &Job, stage: &Path) -> Result<()> {
     }
     fs::rename(dir.join("vmlinuz"), job.scratch.join("vmlinuz"))
         .context("taking the kernel out of the system tree")?;
-    depmod(job, stage)
+    depmod(job, stage)?;
+    let nodes =
+        fs::read_to_string(dir.join("modules.devname")).context("reading modules.devname")?;
+    let name = "usr/lib/tmpfiles.d/ballast-static-nodes.conf";
+    fs::write(stage.join(name), static_nodes(&nodes)).with_context(|| format!("writing {name}"))
+}
+
+/// tmpfiles.d(5) lines for device nodes whose driver is loaded when they are opened,
+/// from depmod's list (`fuse fuse c10:229`).
+///
+/// A release has one kernel, so what kmod-static-nodes.service would find out at every
+/// boot is known here.
+fn static_nodes(devname: &str) -> String {
+    let mut lines = BTreeSet::new();
+    for line in devname.lines().filter(|l| !l.starts_with('#')) {
+        let mut words = line.split_whitespace().skip(1);
+        let (Some(node), Some(device)) = (words.next(), words.next()) else {
+            continue;
+        };
+        if let Some((dir, _)) = node.rsplit_once('/') {
+            lines.insert(format!("d /dev/{dir} 0755 - - -\n"));
+        }
+        let (kind, numbers) = device.split_at(1);
+        lines.insert(format!("{kind}! /dev/{node} 0600 - - - {numbers}\n"));
+    }
+    // A directory comes before what is in it.
+    let (dirs, nodes): (Vec<_>, Vec<_>) = lines.into_iter().partition(|l| l.starts_with('d'));
+    dirs.concat() + &nodes.concat()
 }
 
 /// Writes the module index of the tree `root`.
@@ -174,4 +203,19 @@ pub fn os_release(version: &str) -> String {
          VERSION_ID={version}\nIMAGE_ID=ballast\nIMAGE_VERSION={version}\n\
          DEFAULT_HOSTNAME=ballast\nANSI_COLOR=\"0;36\"\n"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::static_nodes;
+
+    #[test]
+    fn nodes_of_drivers_come_after_their_directories() {
+        let text = "# comment\nfuse fuse c10:229\ntun net/tun c10:200\nloop loop-control c10:237\n";
+        assert_eq!(
+            static_nodes(text),
+            "d /dev/net 0755 - - -\nc! /dev/fuse 0600 - - - 10:229\n\
+             c! /dev/loop-control 0600 - - - 10:237\nc! /dev/net/tun 0600 - - - 10:200\n"
+        );
+    }
 }

@@ -157,6 +157,8 @@ fn usr_cannot_be_written(vm: &mut Vm) -> Result<()> {
         "dd if=/dev/zero of=\"$(readlink -f /dev/mapper/usr)\" bs=4096 count=1 seek=10 conv=fsync",
         "blockdev --setrw /dev/mapper/usr && dd if=/dev/zero of=/dev/mapper/usr bs=4096 count=1 \
          seek=10 conv=fsync",
+        "for part in /sys/block/dm-*/slaves/*; do dd if=/dev/zero of=/dev/${part##*/} bs=4096 \
+         count=1 seek=10 conv=fsync && exit 0; done; exit 1",
     ];
     for attempt in attempts {
         let output = vm.exec(attempt)?;
