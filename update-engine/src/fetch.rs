@@ -253,7 +253,8 @@ impl<'a> Reading<'a> {
             return Err(FetchError::NoRanges { target });
         }
         self.failures += 1;
-        if self.failures >= self.source.patience.failures {
+        let hopeless = source.as_ref().is_some_and(|e| !e.is_transient());
+        if hopeless || self.failures >= self.source.patience.failures {
             let end = self.source.table.bytes(self.frames.clone()).end;
             return Err(FetchError::GaveUp {
                 target: self.source.target.to_string(),

@@ -48,6 +48,13 @@ pub enum RemoteError {
     },
 }
 
+impl RemoteError {
+    /// Whether asking again may help, with nothing changed by hand.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Transport { .. } | Self::WrongRange { .. })
+    }
+}
+
 /// Bytes of a repository's targets, by name. Whoever reads them checks them: the
 /// hashes of a [`crate::release::Descriptor`] that was verified decide.
 #[async_trait::async_trait]

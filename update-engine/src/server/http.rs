@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
 use reqwest::header::{
-    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, HeaderMap, HeaderName, RANGE,
+    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, HeaderMap, HeaderName,
+    LOCATION, RANGE,
 };
 use reqwest::{Certificate, Client, Proxy, Response, StatusCode, redirect};
 use url::Url;
@@ -176,6 +177,12 @@ fn check(answer: &Response, file: &str, part: &Part) -> Result<(), FetchError> {
         }
         (StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE, Part::Range { .. }) => {
             check_range(status, headers, file, part)?;
+        }
+        // What could be followed was followed; this leads to something else than http.
+        (status, _) if status.is_redirection() => {
+            let to = header(headers, LOCATION).unwrap_or("nowhere");
+            let reason = format!("the server redirects to another scheme: {to:?}");
+            return Err(FetchError::refused(file, reason));
         }
         _ => {
             return Err(FetchError::Status {
