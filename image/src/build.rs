@@ -5,16 +5,16 @@ mod disk;
 mod elf;
 mod guest;
 mod initrd;
-mod kernel;
+pub mod kernel;
 mod manifest;
 mod stage;
-mod tree;
+pub mod tree;
 mod usr;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
 
 use crate::cache::{self, Key, cache_dir};
 use crate::host;
@@ -95,6 +95,8 @@ pub fn build(options: &BuildOptions) -> Result<PathBuf> {
         None => work.join("images").join(&options.version),
     };
     let mut progress = Progress::new("image", 8);
+    // Object files are shared by all clones, so this comes before compiling, too.
+    let _lock = cache::lock("image")?;
     let programs = progress.stage("Rust programs for the image", || {
         guest::build(&tools, &work)
     })?;
@@ -106,7 +108,6 @@ pub fn build(options: &BuildOptions) -> Result<PathBuf> {
     }
     host::become_root("to build the image")?;
     fs::create_dir_all(&work).with_context(|| format!("creating {}", work.display()))?;
-    let _lock = cache::lock("image")?;
     let tree = progress.stage("Debian system tree", || {
         tree::ensure(&tools, &tree_key, &work)
     })?;
@@ -175,27 +176,16 @@ fn inputs(options: &BuildOptions, tree: &str, programs: &guest::Programs) -> Res
     Ok(key.finish())
 }
 
-/// Accepts what semver accepts and file names can carry.
+/// Accepts semver, in a length that file names can carry.
 fn check_version(version: &str) -> Result<()> {
-    let (core, suffix) = match version.find(['-', '+']) {
-        Some(at) => (&version[..at], &version[at + 1..]),
-        None => (version, "x"),
-    };
-    let numbers: Vec<&str> = core.split('.').collect();
-    let number = |n: &&str| {
-        !n.is_empty()
-            && n.bytes().all(|b| b.is_ascii_digit())
-            && (n.len() == 1 || !n.starts_with('0'))
-    };
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-+.".contains(&b);
-    if numbers.len() != 3
-        || !numbers.iter().all(number)
-        || suffix.is_empty()
-        || !suffix.bytes().all(plain)
-        || version.len() > 64
-    {
-        bail!("version {version:?} is not semver, for example 1.2.3 or 1.2.3-rc.1");
-    }
+    let parsed = semver::Version::parse(version);
+    parsed.with_context(|| {
+        format!("version {version:?} is not semver, for example 1.2.3 or 1.2.3-rc.1")
+    })?;
+    ensure!(
+        version.len() <= 64,
+        "version {version} is longer than 64 characters"
+    );
     Ok(())
 }
 

@@ -18,7 +18,7 @@ use crate::host::{self, Mirrors};
 pub const SUITE: &str = "trixie";
 
 /// What is installed on top of a minimal Debian system, and why.
-const PACKAGES: [&str; 23] = [
+const PACKAGES: [&str; 22] = [
     // the system tree
     "debian-archive-keyring",
     "mkosi",
@@ -46,7 +46,6 @@ const PACKAGES: [&str; 23] = [
     "qemu-utils",
     // file trees for virtual machines' tests
     "cpio",
-    "git",
 ];
 
 /// A usable tools tree.

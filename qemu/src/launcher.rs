@@ -79,19 +79,24 @@ pub(crate) fn run(tools: &dyn Launcher, program: &str, args: &[String]) -> Resul
     })
 }
 
+/// The machine that the tests run on.
+#[cfg(test)]
+pub(crate) struct Host;
+
+#[cfg(test)]
+impl Launcher for Host {
+    fn command(&self, program: &str) -> Command {
+        Command::new(program)
+    }
+
+    fn id(&self) -> String {
+        "host".to_string()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    struct Host;
-    impl Launcher for Host {
-        fn command(&self, program: &str) -> Command {
-            Command::new(program)
-        }
-        fn id(&self) -> String {
-            "host".to_string()
-        }
-    }
 
     fn args(list: &[&str]) -> Vec<String> {
         list.iter().map(ToString::to_string).collect()

@@ -310,17 +310,7 @@ fn short_hash(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::process::Command;
-
-    struct Host;
-    impl Launcher for Host {
-        fn command(&self, program: &str) -> Command {
-            Command::new(program)
-        }
-        fn id(&self) -> String {
-            "host".to_string()
-        }
-    }
+    use crate::launcher::Host;
 
     #[test]
     fn a_snapshot_belongs_to_image_config_and_machine() {

@@ -118,20 +118,6 @@ fn with_evidence(mut vm: Vm, test: impl FnOnce(&mut Vm) -> Result<()>) -> Result
     result
 }
 
-/// Runs a program of the host to its end and returns its stdout.
-pub fn output(command: &mut Command) -> Result<String> {
-    let program = command.get_program().to_string_lossy().into_owned();
-    let output = command
-        .output()
-        .with_context(|| format!("starting {program}"))?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    if !output.status.success() {
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        bail!("{program} failed ({}): {}{text}", output.status, stderr);
-    }
-    Ok(text)
-}
-
 /// Fails unless both texts are the same, and shows the first lines that differ.
 pub fn same(what: &str, found: &str, expected: &str) -> Result<()> {
     if found.trim_end() == expected.trim_end() {
@@ -186,14 +172,5 @@ mod tests {
         let error = same("x", "a\nc", "a\nb").unwrap_err().to_string();
         assert!(error.ends_with("missing    b\nunexpected c"), "{error}");
         assert!(same("x", "a\na", "a").is_err());
-    }
-
-    #[test]
-    fn outputs_come_back_and_failures_are_named() {
-        let mut sh = Command::new("sh");
-        assert_eq!(output(sh.args(["-c", "echo hi"])).unwrap(), "hi\n");
-        let mut sh = Command::new("sh");
-        let error = output(sh.args(["-c", "echo no >&2; exit 3"])).unwrap_err();
-        assert!(error.to_string().contains("no"), "{error}");
     }
 }

@@ -26,7 +26,7 @@ impl Disk {
         let mut cp = Command::new("cp");
         cp.args(["--sparse=always", "--reflink=auto", "--"])
             .args([image, &to]);
-        crate::context::output(&mut cp)?;
+        image::host::capture(&mut cp)?;
         let disk = Self(to);
         disk.enlarge(gib)?;
         Ok(disk)

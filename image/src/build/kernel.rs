@@ -8,23 +8,23 @@ use anyhow::{Context, Result};
 use super::{Job, SOURCE_DATE_EPOCH, stage};
 use crate::tools::run_logged;
 
-/// The command line that every release has, before `usrhash=`.
-fn base_cmdline() -> Result<String> {
+/// Words of the command line that every release has, before `usrhash=`.
+pub fn command_line() -> Result<Vec<String>> {
     let path = super::source_dir().join("image/cmdline");
     let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
     let words = text
         .lines()
         .filter(|line| !line.starts_with('#'))
         .flat_map(str::split_whitespace);
-    Ok(words.collect::<Vec<_>>().join(" "))
+    Ok(words.map(String::from).collect())
 }
 
 /// Writes `boot.efi`.
-pub fn make(job: &Job, stage: &Path, initrd: &Path, hash: &str) -> Result<()> {
-    let mut cmdline = format!("{} usrhash={hash}", base_cmdline()?);
-    for word in &job.cmdline {
-        cmdline = format!("{cmdline} {word}");
-    }
+pub(super) fn make(job: &Job, stage: &Path, initrd: &Path, hash: &str) -> Result<()> {
+    let mut words = command_line()?;
+    words.push(format!("usrhash={hash}"));
+    words.extend_from_slice(&job.cmdline);
+    let cmdline = words.join(" ");
     let mut ukify = job.tools.command("ukify");
     ukify
         .arg("build")

@@ -28,42 +28,71 @@ pub fn ensure(tools: &Tools, key: &str, work: &Path) -> Result<PathBuf> {
         return Ok(tree);
     }
     let scratch = work.join("mkosi");
-    let dir = |name: &str| -> Result<PathBuf> {
-        let path = scratch.join(name);
-        fs::create_dir_all(&path).with_context(|| format!("creating {}", path.display()))?;
-        Ok(path)
-    };
-    let out = dir("out")?;
-    let apt = dir("sandbox/etc/apt/sources.list.d")?;
-    fs::write(
-        apt.join("mkosi.sources"),
-        Mirrors::of_host()?.sources(SUITE),
+    let out = scratch.join("out");
+    let tools = tools.clone().bind(work);
+    run(
+        &tools,
+        &Run {
+            config: "/src",
+            scratch: &scratch,
+            out: &out,
+            log: "mkosi",
+            arguments: &[],
+        },
     )?;
-    // Packages are the same bytes for everybody; share them between work
-    // directories.
-    let packages = cache_dir().join("packages");
-    fs::create_dir_all(&packages)?;
-    let tools = tools.clone().bind(work).bind_at(source_dir(), "/src");
-    let mut mkosi = tools.command("mkosi");
-    mkosi
-        .args(["--directory", "/src", "--force"])
-        .arg("--output-directory")
-        .arg(&out)
-        .arg("--cache-directory")
-        .arg(dir("cache")?)
-        .arg("--workspace-directory")
-        .arg(dir("workspace")?)
-        .arg("--package-cache-dir")
-        .arg(&packages)
-        .arg("--sandbox-tree")
-        .arg(scratch.join("sandbox"))
-        .arg(format!("--source-date-epoch={}", super::SOURCE_DATE_EPOCH))
-        .arg("build");
-    run_logged(&mut mkosi, "mkosi")?;
     forget_older(work)?;
     fs::rename(out.join("ballast"), &tree)
         .with_context(|| format!("moving the system tree to {}", tree.display()))?;
     Ok(tree)
+}
+
+/// One run of mkosi in the tools tree.
+#[derive(Debug, Clone, Copy)]
+pub struct Run<'a> {
+    /// Directory with the `mkosi.conf`, as the tools tree sees it: `/src` is this
+    /// repository.
+    pub config: &'a str,
+    /// Caches and work in progress.
+    pub scratch: &'a Path,
+    /// Where the output goes.
+    pub out: &'a Path,
+    /// Name of the log.
+    pub log: &'a str,
+    /// What else to say on its command line.
+    pub arguments: &'a [String],
+}
+
+/// Runs mkosi with the host's mirrors and the packages that every build shares.
+pub fn run(tools: &Tools, run: &Run) -> Result<()> {
+    // Packages are the same bytes for everybody; share them between work
+    // directories.
+    let packages = cache_dir().join("packages");
+    let [apt, cache, workspace] =
+        ["sandbox/etc/apt/sources.list.d", "cache", "workspace"].map(|dir| run.scratch.join(dir));
+    for path in [run.out, &apt, &cache, &workspace, &packages] {
+        fs::create_dir_all(path).with_context(|| format!("creating {}", path.display()))?;
+    }
+    let sources = apt.join("mkosi.sources");
+    fs::write(&sources, Mirrors::of_host()?.sources(SUITE))
+        .with_context(|| format!("writing {}", sources.display()))?;
+    let tools = tools.clone().bind_at(source_dir(), "/src");
+    let mut mkosi = tools.command("mkosi");
+    mkosi
+        .args(["--directory", run.config, "--force"])
+        .args(run.arguments)
+        .arg("--output-directory")
+        .arg(run.out)
+        .arg("--cache-directory")
+        .arg(&cache)
+        .arg("--workspace-directory")
+        .arg(&workspace)
+        .arg("--package-cache-dir")
+        .arg(&packages)
+        .arg("--sandbox-tree")
+        .arg(run.scratch.join("sandbox"))
+        .arg(format!("--source-date-epoch={}", super::SOURCE_DATE_EPOCH))
+        .arg("build");
+    run_logged(&mut mkosi, run.log)
 }
 
 /// Removes trees of earlier configurations: each is as large as a system.

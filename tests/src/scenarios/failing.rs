@@ -1,11 +1,12 @@
 //! Trials that fail end, without a human, on the slot that worked.
 
+use image::host::capture;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use qemu::Vm;
 
-use crate::context::{BOOT, Context, STEP, booted, contains, output};
+use crate::context::{BOOT, Context, STEP, booted, contains};
 use crate::disk::Disk;
 use crate::scenario::{Scenario, scenario};
 use crate::trial::{DISK_GIB, TRIAL_VERSION, VERSION};
@@ -154,7 +155,7 @@ fn damaged(
 fn offset_in_usr(context: &Context, path: &str) -> Result<u64> {
     let mut dump = context.tool("dump.erofs");
     dump.arg("-e").arg(format!("--path={path}"));
-    let text = output(dump.arg(context.prepared().trial_file("usr.img")))?;
+    let text = capture(dump.arg(context.prepared().trial_file("usr.img")))?;
     first_extent(&text).with_context(|| format!("dump.erofs shows no block of {path}: {text}"))
 }
 

@@ -1,5 +1,6 @@
 //! First boot with a config that is carried out.
 
+use image::host::capture;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
@@ -12,7 +13,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use crate::config;
-use crate::context::{BOOT, Context, STEP, booted, contains, output, same};
+use crate::context::{BOOT, Context, STEP, booted, contains, same};
 use crate::http::Server;
 use crate::scenario::{Scenario, scenario};
 use crate::trial::VERSION;
@@ -69,7 +70,7 @@ fn make_key(context: &Context) -> Result<std::path::PathBuf> {
     let key = context.file("ada");
     let mut keygen = context.tool("ssh-keygen");
     keygen.args(["-q", "-t", "ed25519", "-N", "", "-C", "ada", "-f"]);
-    output(keygen.arg(&key))?;
+    capture(keygen.arg(&key))?;
     Ok(key)
 }
 
@@ -147,7 +148,7 @@ fn log_in_as_a_user(vm: &Vm, key: &Path) -> Result<()> {
     ssh.args(["-F", "none", "-T", "-o", "BatchMode=yes"])
         .args(qemu::ssh::options(key, port))
         .args(["ada@127.0.0.1", "id -un; sudo -n id -un"]);
-    same("who logged in", &output(&mut ssh)?, "ada\nroot")
+    same("who logged in", &capture(&mut ssh)?, "ada\nroot")
 }
 
 fn usr_cannot_be_written(vm: &mut Vm) -> Result<()> {

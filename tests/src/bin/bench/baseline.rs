@@ -4,10 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use image::build::{SOURCE_DATE_EPOCH, source_dir};
+use image::build::{source_dir, tree};
 use image::cache::{Key, cache_dir};
-use image::host::Mirrors;
-use image::tools::{SUITE, Tools, remove_tree, run_logged};
+use image::tools::{SUITE, Tools, remove_tree};
 
 /// What a baseline shares with the image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,54 +96,43 @@ fn key(variant: Variant, tools: &Tools) -> Result<String> {
 
 fn build(variant: Variant, tools: &Tools, dir: &Path, out: &Path) -> Result<()> {
     remove_tree(out)?;
-    let [apt, cache, workspace] =
-        ["sandbox/etc/apt/sources.list.d", "cache", "workspace"].map(|name| dir.join(name));
-    let packages = cache_dir().join("packages");
-    for path in [out, &apt, &cache, &workspace, &packages] {
-        fs::create_dir_all(path).with_context(|| format!("creating {}", path.display()))?;
-    }
-    let sources = apt.join("mkosi.sources");
-    fs::write(&sources, Mirrors::of_host()?.sources(SUITE))
-        .with_context(|| format!("writing {}", sources.display()))?;
-    let tools = tools.clone().bind_at(source_dir(), "/src");
-    let mut mkosi = tools.command("mkosi");
-    mkosi
-        .args(["--directory", variant.directory(), "--force"])
-        .args(["--bootloader=systemd-boot", "--sector-size=512"])
-        .args(variant.arguments())
-        .arg(format!("--output={}", variant.name()))
+    let mut arguments: Vec<String> = vec![
+        "--bootloader=systemd-boot".into(),
+        "--sector-size=512".into(),
+        format!("--output={}", variant.name()),
         // Our units read both from os-release.
-        .args(["--image-id=baseline", "--image-version=0"])
-        .arg(format!("--release={SUITE}"))
-        .arg(format!("--kernel-command-line={}", command_line()?))
-        .arg(format!("--source-date-epoch={SOURCE_DATE_EPOCH}"))
-        .arg("--output-directory")
-        .arg(out)
-        .arg("--cache-directory")
-        .arg(&cache)
-        .arg("--workspace-directory")
-        .arg(&workspace)
-        .arg("--package-cache-dir")
-        .arg(&packages)
-        .arg("--sandbox-tree")
-        .arg(dir.join("sandbox"))
-        .arg("build");
-    run_logged(&mut mkosi, &format!("mkosi-{}", variant.name()))
+        "--image-id=baseline".into(),
+        "--image-version=0".into(),
+        format!("--release={SUITE}"),
+        format!("--kernel-command-line={}", command_line()?),
+    ];
+    arguments.extend(
+        variant
+            .arguments()
+            .iter()
+            .map(|argument| argument.to_string()),
+    );
+    tree::run(
+        tools,
+        &tree::Run {
+            config: variant.directory(),
+            scratch: dir,
+            out,
+            log: &format!("mkosi-{}", variant.name()),
+            arguments: &arguments,
+        },
+    )
 }
 
 /// The image's kernel command line without what belongs to its verity `/usr`.
 fn command_line() -> Result<String> {
-    let path = source_dir().join("image/cmdline");
-    let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
-    Ok(without_usr(&text))
+    Ok(without_usr(image::build::kernel::command_line()?))
 }
 
-fn without_usr(text: &str) -> String {
+fn without_usr(words: Vec<String>) -> String {
     let ours = ["mount.usr", "systemd.verity", "usrhash="];
-    let words = text
-        .lines()
-        .filter(|line| !line.starts_with('#'))
-        .flat_map(str::split_whitespace)
+    let words = words
+        .into_iter()
         .filter(|word| !ours.iter().any(|prefix| word.starts_with(prefix)));
     words.collect::<Vec<_>>().join(" ")
 }
@@ -155,8 +143,9 @@ mod tests {
 
     #[test]
     fn the_command_line_keeps_all_but_usr() {
-        let text = "# comment\nconsole=ttyS0 loglevel=6\nmount.usrflags=ro rw\n";
-        assert_eq!(without_usr(text), "console=ttyS0 loglevel=6 rw");
+        let words = ["console=ttyS0", "loglevel=6", "mount.usrflags=ro", "rw"];
+        let words = words.map(String::from).to_vec();
+        assert_eq!(without_usr(words), "console=ttyS0 loglevel=6 rw");
     }
 
     /// A fragment that is added to the image is added to the baseline, or this
