@@ -8,7 +8,9 @@
 
 pub mod build;
 pub mod cache;
+mod durable;
 pub mod host;
+pub mod keys;
 pub mod progress;
 pub mod reproduce;
 pub mod tools;
