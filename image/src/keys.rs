@@ -19,6 +19,7 @@ use tough::schema::{Role, RoleType, Root, Signed};
 
 use crate::durable::{self, Existing};
 use pem::{NewKey, PemKey};
+pub(crate) use root::{SPEC_VERSION, in_days};
 
 /// The roles of a repository, the most important first.
 pub const ROLES: [RoleType; 4] = [

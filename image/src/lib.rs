@@ -12,6 +12,7 @@ mod durable;
 pub mod host;
 pub mod keys;
 pub mod progress;
+pub mod publish;
 pub mod reproduce;
 pub mod tools;
 

@@ -1,7 +1,7 @@
 //! Says which stage a build is in and how long each took, on standard error.
 
 use std::io::{IsTerminal, Write};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Numbered stages of one piece of work.
 pub struct Progress {
@@ -48,5 +48,66 @@ impl Progress {
     pub fn finish(self, result: &str) {
         let took = self.began.elapsed().as_secs_f64();
         eprintln!("{}: {result} ({took:.1} s)", self.what);
+    }
+}
+
+/// Counts the bytes of a stage that takes long. A terminal sees them run, a log gets one
+/// line in the end.
+pub struct Meter {
+    what: String,
+    total: u64,
+    done: u64,
+    began: Instant,
+    shown: Instant,
+}
+
+impl Meter {
+    /// Nothing of `total` bytes of `what` is done.
+    pub fn new(what: &str, total: u64) -> Self {
+        let now = Instant::now();
+        Self {
+            what: what.to_string(),
+            total,
+            done: 0,
+            began: now,
+            shown: now,
+        }
+    }
+
+    /// That many bytes more are done.
+    pub fn add(&mut self, bytes: u64) {
+        self.done += bytes;
+        let terminal = std::io::stderr().is_terminal();
+        let line = line(&self.what, self.done, self.total, self.began.elapsed());
+        if terminal && self.shown.elapsed() > Duration::from_millis(200) {
+            self.shown = Instant::now();
+            eprint!("\r\x1b[K{line}");
+            let _ = std::io::stderr().flush();
+        } else if self.done == self.total {
+            eprintln!("{}{line}", if terminal { "\r\x1b[K" } else { "" });
+        }
+    }
+}
+
+/// `usr.zst: 62.5 of 250.0 MB, 25 %, 12.5 MB/s`.
+fn line(what: &str, done: u64, total: u64, took: Duration) -> String {
+    let mega = |bytes: u64| bytes as f64 / 1e6;
+    let percent = 100 * done / total.max(1);
+    let rate = mega(done) / took.as_secs_f64().max(1e-3);
+    format!(
+        "{what}: {:.1} of {:.1} MB, {percent} %, {rate:.1} MB/s",
+        mega(done),
+        mega(total)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_meter_says_bytes_share_and_rate() {
+        let line = line("usr.zst", 62_500_000, 250_000_000, Duration::from_secs(5));
+        assert_eq!(line, "usr.zst: 62.5 of 250.0 MB, 25 %, 12.5 MB/s");
     }
 }

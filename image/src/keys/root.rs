@@ -14,7 +14,7 @@ use super::pem::NewKey;
 use super::{ROLES, RoleSpec, block_on};
 
 /// The version of the TUF specification that metadata follows.
-const SPEC_VERSION: &str = "1.0.0";
+pub const SPEC_VERSION: &str = "1.0.0";
 
 /// The first root.
 pub fn first(keys: &[(RoleSpec, NewKey)], days: u32) -> Result<Root> {
