@@ -14,6 +14,9 @@ pub mod keys;
 pub mod progress;
 pub mod publish;
 pub mod reproduce;
+#[cfg(any(test, feature = "testing"))]
+pub mod sample;
+pub mod serve;
 pub mod tools;
 
 pub use build::{BuildOptions, build};

@@ -11,7 +11,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use aws_lc_rs::rand::SystemRandom;
-use jiff::Timestamp as Moment;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest as _, Sha256};
@@ -421,9 +420,4 @@ fn read_role<T: Role + Serialize + DeserializeOwned>(
         );
     }
     Ok(role)
-}
-
-/// When the soonest of the repository's metadata expires.
-pub fn soonest(expiry: &Expiry) -> Result<Moment> {
-    keys::in_days(expiry.timestamp.min(expiry.snapshot))
 }
