@@ -155,19 +155,15 @@ pub fn rotate(dir: &Path, also: &[PathBuf], specs: &[RoleSpec], days: u32) -> Re
     KeyStore::open(dir, also)
 }
 
-/// The specs for new keys of `roles` in as many numbers as they have now.
-pub fn same_numbers(store: &KeyStore, roles: &[RoleType]) -> Result<Vec<RoleSpec>> {
-    let root = &store.newest().signed.signed;
-    let spec = |role: &RoleType| {
-        let keys = root.roles.get(role);
-        let keys = keys.with_context(|| format!("the root names no keys for {role}"))?;
-        Ok(RoleSpec {
-            role: *role,
-            threshold: u8::try_from(keys.threshold.get())?,
-            keys: u8::try_from(keys.keyids.len())?,
-        })
-    };
-    roles.iter().map(spec).collect()
+/// New keys for `role` in as many numbers as it has now.
+pub fn same_number(store: &KeyStore, role: RoleType) -> Result<RoleSpec> {
+    let keys = store.newest().signed.signed.roles.get(&role);
+    let keys = keys.with_context(|| format!("the root names no keys for {role}"))?;
+    Ok(RoleSpec {
+        role,
+        threshold: u8::try_from(keys.threshold.get())?,
+        keys: u8::try_from(keys.keyids.len())?,
+    })
 }
 
 /// Signs `root` with every key at hand, checks it as a host would, and writes it.

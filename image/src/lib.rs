@@ -1,10 +1,13 @@
-//! Builds Ballast releases.
+//! Builds Ballast releases and publishes them.
 //!
 //! `image` owns the way from Debian packages and this repository to one release
 //! directory: a system tree made by mkosi, `/usr` as erofs with its verity tree,
 //! a unified kernel image that names the verity root, and a bootable disk.
 //! Everything runs in the *tools tree* ([`tools::Tools`]), so that the bytes do
 //! not depend on the distribution of the build machine.
+//!
+//! [`keys`] and [`publish`] put releases into a signed repository, [`serve`] shows it on
+//! HTTP.
 
 pub mod build;
 pub mod cache;

@@ -1,4 +1,6 @@
-//! `cargo image`: builds Ballast releases.
+//! `cargo image`: builds Ballast releases and publishes them.
+
+mod cli;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -6,7 +8,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use image::{BuildOptions, build};
 
-/// Builds Ballast releases.
+/// Builds Ballast releases and publishes them.
 ///
 /// Exit status: 0 done, 1 failed, 2 wrong usage.
 #[derive(Parser)]
@@ -36,6 +38,12 @@ enum Verb {
         #[arg(long, default_value = env!("CARGO_PKG_VERSION"))]
         version: String,
     },
+    /// Make the keys that sign a repository.
+    Keys(cli::keys::Keys),
+    /// Put a build into a repository, move a channel, or renew signatures.
+    Publish(cli::publish::Publish),
+    /// Serve a repository on HTTP, for trying out.
+    Serve(cli::serve::Serve),
 }
 
 fn main() -> ExitCode {
@@ -52,6 +60,9 @@ fn main() -> ExitCode {
         })
         .map(|out| println!("{}", out.display())),
         Verb::Reproduce { version } => image::reproduce::reproduce(&version),
+        Verb::Keys(keys) => keys.run(),
+        Verb::Publish(publish) => publish.run(),
+        Verb::Serve(serve) => serve.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -43,7 +43,8 @@ fn a_new_root_is_signed_by_the_old_and_the_new_keys() {
     let temp = tempfile::tempdir().unwrap();
     let dir = temp.path().join("keys");
     let first = create(&dir, &[], 30).unwrap();
-    let specs = same_numbers(&first, &[RoleType::Root, RoleType::Timestamp]).unwrap();
+    let spec = |role| same_number(&first, role).unwrap();
+    let specs = [RoleType::Root, RoleType::Timestamp].map(spec);
     let store = rotate(&dir, &[], &specs, 60).unwrap();
     let (old, new) = (first.newest(), store.newest());
     assert_eq!(new.version().get(), 2);
@@ -62,7 +63,7 @@ fn one_stolen_root_key_makes_no_root() {
     let temp = tempfile::tempdir().unwrap();
     let (dir, kept) = (temp.path().join("keys"), temp.path().join("kept"));
     let store = create(&dir, &[], 30).unwrap();
-    let specs = same_numbers(&store, &[RoleType::Root]).unwrap();
+    let specs = [same_number(&store, RoleType::Root).unwrap()];
     fs::create_dir(&kept).unwrap();
     let root_keys = names(&dir).into_iter().filter(|n| n.starts_with("root-"));
     for name in root_keys.skip(1) {

@@ -45,7 +45,12 @@ pub struct Blocks<'a> {
 ///
 /// Finds the cheapest of all ways, in time proportional to the number of blocks.
 pub fn plan(blocks: &Blocks<'_>) -> Vec<u32> {
-    let missing: Vec<Vec<u32>> = blocks.known.iter().take(RELEASES).map(sums).collect();
+    let missing: Vec<Vec<u32>> = blocks
+        .known
+        .iter()
+        .take(RELEASES)
+        .map(|k| sums(k))
+        .collect();
     let mut starts = vec![false; blocks.count + 1];
     for file in blocks.files {
         if let Some(start) = starts.get_mut(*file) {
@@ -74,7 +79,7 @@ pub fn plan(blocks: &Blocks<'_>) -> Vec<u32> {
 }
 
 /// For each number of blocks, how many of the first so many are missing.
-fn sums(known: &Vec<bool>) -> Vec<u32> {
+fn sums(known: &[bool]) -> Vec<u32> {
     let mut sum = 0;
     let count = known.iter().map(|known| {
         sum += u32::from(!known);
