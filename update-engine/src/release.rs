@@ -164,7 +164,7 @@ pub struct Boot {
 ///
 /// Frames follow each other, in the image and in the file, without a gap. Each is one
 /// frame of zstd that says how long its content is, and holds at most
-/// [`MAX_FRAME_BLOCKS`].
+/// [`MAX_FRAME_BLOCKS`]. The last one ends where the image ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Frame(
     /// Blocks of the image.
