@@ -8,5 +8,6 @@ mod good;
 mod host;
 mod hostile;
 mod metadata;
+mod python;
 mod release;
 mod repository;
