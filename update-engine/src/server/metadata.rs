@@ -26,9 +26,11 @@ pub(crate) fn base() -> Result<Url, ServerError> {
 
 /// Most bytes of each kind of metadata, and most steps from one root to the next.
 /// The lengths that metadata names of other metadata are bounded by these, too.
+/// Targets of this size name more than two thousand releases, and reading them takes
+/// about 25 MB of memory.
 pub(crate) const LIMITS: Limits = Limits {
     max_root_size: 512 * 1024,
-    max_targets_size: 4 * 1024 * 1024,
+    max_targets_size: 2 * 1024 * 1024,
     max_timestamp_size: 64 * 1024,
     max_snapshot_size: 1024 * 1024,
     max_root_updates: 64,

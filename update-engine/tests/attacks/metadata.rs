@@ -307,7 +307,7 @@ async fn endless_data_announced_by_a_stolen_key() {
     let server = serve(&repository).await;
     server.set("metadata/3.targets.json", Manner::Endless);
     let text = told(&refusal(&Host::of(&repository), &server).await);
-    assert!(text.contains("longer than the 4194304 bytes"), "{text}");
+    assert!(text.contains("longer than the 2097152 bytes"), "{text}");
 }
 
 #[tokio::test]
