@@ -16,6 +16,8 @@ pub mod host;
 pub mod keys;
 pub mod progress;
 pub mod publish;
+#[cfg(any(test, feature = "testing"))]
+pub mod python_tuf;
 pub mod reproduce;
 #[cfg(any(test, feature = "testing"))]
 pub mod sample;
