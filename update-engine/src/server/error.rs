@@ -347,12 +347,7 @@ impl Context {
                 let source = Box::new(error);
                 ServerError::BadTrust { source }
             }
-            Tuf::DatastoreInit { .. }
-            | Tuf::DatastoreCreate { .. }
-            | Tuf::DatastoreOpen { .. }
-            | Tuf::DatastoreRemove { .. }
-            | Tuf::DatastoreSerialize { .. }
-            | Tuf::SystemTimeSteppedBackward { .. } => ServerError::State {
+            error if is_state(&error) => ServerError::State {
                 dir: self.dir,
                 source: Box::new(error),
             },
@@ -388,4 +383,17 @@ impl Context {
             source => ServerError::Fetch { server, source },
         }
     }
+}
+
+/// Whether `tough` failed in its own directory.
+fn is_state(error: &Tuf) -> bool {
+    matches!(
+        error,
+        Tuf::DatastoreInit { .. }
+            | Tuf::DatastoreCreate { .. }
+            | Tuf::DatastoreOpen { .. }
+            | Tuf::DatastoreRemove { .. }
+            | Tuf::DatastoreSerialize { .. }
+            | Tuf::SystemTimeSteppedBackward { .. }
+    )
 }
