@@ -178,6 +178,8 @@ impl Tools {
         }
         command.args([
             "--die-with-parent",
+            // What it starts dies with it, also what left its session.
+            "--unshare-pid",
             "--setenv",
             "PATH",
             "/usr/sbin:/usr/bin",
