@@ -498,6 +498,8 @@ impl BlockIo for Recorder {
 
 impl Disk for Recorder {
     fn reread(&mut self, lba: u64, buffer: &mut [u8]) -> Result<(), BlockError> {
+        let durable = matches!(self.steps.last(), Some(Step::Flush));
+        assert!(durable, "read back what may still be in a cache");
         self.disk.reread(lba, buffer)
     }
 }
