@@ -332,9 +332,10 @@ impl<D: Disk> Work<'_, '_, D> {
         self.watch.phase(Phase::Copying);
         let active = active.map(Order::new);
         let copies = plan::copies(image.order(), image.right(), active.as_ref());
+        let mut buffer = Vec::new();
         for copy in copies {
             self.watch.check()?;
-            let written = image.copy(&mut self.writer, copy)?;
+            let written = image.copy(&mut self.writer, copy, &mut buffer)?;
             self.watch.update(|p| p.copied += written);
         }
         Ok(())

@@ -114,19 +114,20 @@ impl<'a> Image<'a> {
         Ok(())
     }
 
-    /// Offers blocks of the same disk. Returns bytes written.
+    /// Offers blocks of the same disk, through `buffer`. Returns bytes written.
     pub(super) fn copy<D: Disk>(
         &mut self,
         writer: &mut Writer<'_, '_, D>,
         copy: Copy,
+        buffer: &mut Vec<u8>,
     ) -> Result<u64, InstallError> {
         let mut blocks = copy.to..copy.to + copy.blocks;
         if blocks.all(|block| self.right.get(block) == Some(&true)) {
             return Ok(0);
         }
-        let mut buffer = vec![0; copy.blocks * BLOCK];
-        writer.read(self.part, copy.from, &mut buffer)?;
-        Ok(self.offer(writer, copy.to, &buffer)?.written)
+        buffer.resize(copy.blocks * BLOCK, 0);
+        writer.read(self.part, copy.from, buffer)?;
+        Ok(self.offer(writer, copy.to, buffer)?.written)
     }
 
     /// Decompresses a frame and offers its blocks. Returns bytes written.
@@ -191,13 +192,13 @@ impl<'a> Image<'a> {
 
     fn is_wanted(&self, block: usize) -> bool {
         match self.right.get(block) {
-            Some(right) => !right || !self.missing_twins(block).is_empty(),
+            Some(right) => !right || self.order.twins(block).any(|twin| !self.right[twin]),
             None => false,
         }
     }
 
     fn missing_twins(&self, block: usize) -> Vec<usize> {
-        let twins = self.order.twins(block).iter().map(|twin| *twin as usize);
+        let twins = self.order.twins(block);
         twins.filter(|twin| !self.right[*twin]).collect()
     }
 

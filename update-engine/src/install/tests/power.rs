@@ -117,8 +117,8 @@ impl Machine for Firmware {
     fn report(&mut self, _: Problem<String>) {}
 }
 
-/// Starts the machine: which slot runs, on which disk.
-fn start(mut disk: MemoryDisk) -> (Slot, MemoryDisk) {
+/// Starts the machine: which slot runs, if one does, and on which disk.
+fn start(mut disk: MemoryDisk) -> (Option<Slot>, MemoryDisk) {
     let mut gpt = Gpt::read(&mut disk).expect("no readable partition table");
     let mut table = SlotTable::from_gpt(&gpt).expect("no slots");
     gpt.repair(&mut disk).unwrap();
@@ -128,7 +128,7 @@ fn start(mut disk: MemoryDisk) -> (Slot, MemoryDisk) {
         started: None,
     };
     attempt::run(&mut firmware, &mut table);
-    (firmware.started.expect("no slot starts"), firmware.disk)
+    (firmware.started, firmware.disk)
 }
 
 /// An update that is cut off everywhere.
@@ -174,6 +174,7 @@ impl Case {
         let mut flushed = before;
         let (mut dice, mut some) = (Dice(0x5eed), Vec::new());
         for window in windows(recorder.steps) {
+            assert_flushed_in_time(&window);
             for cut in cuts(&window, random, &mut dice) {
                 let mut disk = flushed.clone();
                 for (lba, data) in cut {
@@ -188,7 +189,7 @@ impl Case {
                 flushed.write(*lba, data).unwrap();
             }
         }
-        assert_eq!(start(flushed.clone()).0, Slot::B);
+        assert_eq!(start(flushed.clone()).0, Some(Slot::B));
         self.after_a_cut(flushed);
         some
     }
@@ -196,7 +197,7 @@ impl Case {
     fn after_a_cut(&self, disk: MemoryDisk) {
         self.cuts.fetch_add(1, Ordering::Relaxed);
         let (slot, mut disk) = start(disk);
-        match slot {
+        match slot.expect("no slot starts") {
             Slot::A => {
                 assert_holds(&disk, Slot::A, &self.old);
                 self.go_on(disk);
@@ -224,10 +225,17 @@ impl Case {
             self.fetching.fetch_add(1, Ordering::Relaxed);
         }
         let (slot, disk) = start(disk);
-        assert_eq!(slot, Slot::B);
+        assert_eq!(slot, Some(Slot::B));
         // The only try is taken: if it does not come up, the old one is next.
-        assert_eq!(start(disk).0, Slot::A);
+        assert_eq!(start(disk).0, Some(Slot::A));
     }
+}
+
+/// No more is lost than was agreed on, but for the write that reaches it.
+fn assert_flushed_in_time(window: &[(u64, Vec<u8>)]) {
+    let before_last = window.split_last().map_or(&[][..], |(_, before)| before);
+    let bytes: usize = before_last.iter().map(|(_, data)| data.len()).sum();
+    assert!((bytes as u64) < options().flush_every, "{bytes} at risk");
 }
 
 fn boot_name(disk: &MemoryDisk) -> bootloader::gpt::Guid {
@@ -265,22 +273,24 @@ const ARMED: SlotBits = SlotBits {
     successful: false,
 };
 
-/// A table small enough to be read ten thousand times in a second.
-const FEW_ENTRIES: Layout = Layout {
+/// A disk small enough to be copied ten thousand times, and read as often.
+const TINY: Layout = Layout {
+    boot: 11 * 8,
+    tree: 3 * 8,
+    usr: 40 * 8,
     entries: 16,
-    ..Layout::SMALL
 };
 
 #[test]
 fn after_ten_thousand_power_cuts_a_whole_release_starts_and_the_update_goes_on() {
     let case = Case::new();
-    let empty = disk_of(FEW_ENTRIES, &case.old);
+    let empty = disk_of(TINY, &case.old);
     let mut older = empty.clone();
     put(&mut older, Slot::B, &case.other, BLESSED);
     let mut armed = disk_with(&case.old);
     put(&mut armed, Slot::B, &case.other, ARMED);
     let in_pieces = || {
-        let mut disks = case.cut_everywhere(older, 250);
+        let mut disks = case.cut_everywhere(older, 300);
         let mut disk = disks.swap_remove(disks.len() / 2);
         // And the primary partition table is broken: repair comes first.
         disk.bytes_mut()[SECTOR + 20] ^= 0xff;
@@ -294,4 +304,21 @@ fn after_ten_thousand_power_cuts_a_whole_release_starts_and_the_update_goes_on()
     let (cuts, fetching) = (case.cuts.into_inner(), case.fetching.into_inner());
     assert!(cuts >= 10_000, "{cuts} cuts");
     assert!(fetching >= 2_000, "only {fetching} had to fetch");
+}
+
+#[test]
+fn a_slot_in_pieces_is_not_started_even_as_the_last_resort() {
+    let case = Case::new();
+    let mut disk = disk_with(&case.old);
+    put(&mut disk, Slot::B, &case.other, BLESSED);
+    let kernel = find(&gpt(&disk), Slot::A, Part::Boot).first_lba as usize * SECTOR;
+    let (mut begun, mut complete) = (Recorder::new(disk.clone()), disk);
+    // The table, the tree, and some of `/usr`: the old kernel image is still there.
+    begun.writes_left = 6;
+    run(&mut begun, &case.old, &case.new, &Server::of(&case.new)).unwrap_err();
+    for disk in [&mut begun.disk, &mut complete] {
+        disk.bytes_mut()[kernel + 5 * BLOCK] ^= 1;
+    }
+    assert_eq!(start(begun.disk).0, None);
+    assert_eq!(start(complete).0, Some(Slot::B));
 }

@@ -154,8 +154,8 @@ pub fn build(version: &str, usr: Vec<u8>, boot: Vec<u8>, cut: usize) -> Built {
 /// A release that shares most of its blocks with those of other generations, at other
 /// places; it has twins and zeros, and its kernel ends inside a block.
 pub fn release(version: &str, generation: u64) -> Built {
-    let shared = (100..130).map(|i| i + generation % 2 * 3);
-    let own = (0..24).map(|i| 1000 * (generation + 1) + i);
+    let shared = (100..118).map(|i| i + generation % 2 * 3);
+    let own = (0..14).map(|i| 1000 * (generation + 1) + i);
     let twins = [0, 0, 7, 7, 0, 100, 1000 * (generation + 1)];
     let usr: Vec<u64> = shared.chain(own).chain(twins).collect();
     let mut payload = noise(generation, 2 * BLOCK + 100);
@@ -582,7 +582,7 @@ pub fn options() -> Options {
             gap: 0,
             request: 8000,
         },
-        flush_every: 48 << 10,
+        flush_every: 32 << 10,
         ..Options::default()
     }
 }
