@@ -6,7 +6,13 @@ mod random;
 mod slots;
 mod support;
 
+use bootloader::uki;
+use sha2::{Digest as _, Sha256};
+
 use super::*;
+use crate::blocks::hash_blocks;
+use crate::release::{BLOCK, Digest, Frame};
+use crate::slots::SlotsError;
 use support::*;
 
 #[test]

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use tokio::sync::watch;
 
-use super::super::*;
+use super::*;
 use crate::release::{Boot, Usr};
 use crate::remote::{ByteStream, RemoteError};
 use crate::slots::{TREE_PARTITION, USR_PARTITION};
