@@ -22,6 +22,11 @@ pub enum FetchError {
         /// Name of the target.
         target: String,
     },
+    /// The same request would be answered in the same way.
+    #[error(
+        "the server does not give what it should; check the server and its copy of the release"
+    )]
+    Refused(#[source] RemoteError),
     /// No repetition helped.
     #[error(
         "{target}: bytes {}..{} did not come, gave up after {failures} failures in a row; \
@@ -52,7 +57,7 @@ pub struct Patience {
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 impl Patience {
-    fn pause(self, failures: u32) -> Duration {
+    pub(crate) fn pause(self, failures: u32) -> Duration {
         let factor = 1_u32.checked_shl(failures.saturating_sub(1));
         let pause = self.pause.saturating_mul(factor.unwrap_or(u32::MAX));
         pause.min(LONGEST_PAUSE)
@@ -249,9 +254,13 @@ impl<'a> Reading<'a> {
     /// Waits before the next attempt, if there is one.
     async fn failed(&mut self, source: Option<RemoteError>) -> Result<(), FetchError> {
         self.answer = None;
-        if let Some(RemoteError::NoRanges { target }) = source {
-            return Err(FetchError::NoRanges { target });
-        }
+        let source = match source {
+            Some(RemoteError::NoRanges { target }) => return Err(FetchError::NoRanges { target }),
+            Some(why @ (RemoteError::Refused { .. } | RemoteError::WrongRange { .. })) => {
+                return Err(FetchError::Refused(why));
+            }
+            passing => passing,
+        };
         self.failures += 1;
         let hopeless = source.as_ref().is_some_and(|e| !e.is_transient());
         if hopeless || self.failures >= self.source.patience.failures {

@@ -11,26 +11,24 @@ mod error;
 mod held;
 mod image;
 mod watch;
+mod work;
 mod writer;
 
-use std::pin::pin;
 use std::time::Duration;
 
 use bootloader::Slot;
-use futures_util::{Stream, StreamExt};
 
 use crate::blocks::BlockHashes;
-use crate::fetch::{FetchError, Patience, Received, Source, Traffic};
-use crate::frames::FrameTable;
-use crate::plan::{self, Limits, Order};
+use crate::fetch::{Patience, Traffic};
+use crate::plan::Limits;
 use crate::release::{self, Descriptor};
 use crate::remote::Remote;
 use crate::slots::{Disarmed, Disk, Names, Part, Running, Slots};
 use crate::tree::Tree;
 use crate::verified::Verified;
 use held::Held;
-use image::{Image, Unpacker};
-use writer::Writer;
+use image::Image;
+use work::{File, Work};
 
 pub use error::InstallError;
 pub use image::FrameFault;
@@ -106,43 +104,61 @@ pub async fn install<D: Disk>(
     watch.phase(Phase::Looking);
     let mut slots = Slots::open(disk, running)?;
     admit(&slots, running, descriptor)?;
-    let tree = Tree::verify(release.tree, &descriptor.usr).map_err(|source| {
-        let version = descriptor.version.to_string();
-        InstallError::Tree { version, source }
-    })?;
-
+    let tree = verify(release)?;
     let old = Held::look(&mut slots, running, watch)?;
     let mut usr = Image::new(Part::Usr, tree.leaves(), descriptor.usr.size);
     let blocks = BlockHashes::new(&[], &descriptor.boot.blocks);
     let mut boot = Image::new(Part::Boot, blocks, descriptor.boot.size);
-    watch.update(|p| p.total = usr.bytes() + boot.bytes());
-    let passive = held::claimed_tree(&mut slots)?;
-    usr.look(&mut slots, passive.as_ref().map(Tree::leaves), watch)?;
-    boot.look(&mut slots, None, watch)?;
-    drop(passive);
+    look(&mut slots, &mut usr, &mut boot, watch)?;
 
-    let writer = Writer::new(slots.disarm()?, options.flush_every, watch);
-    let mut work = Work {
-        writer,
-        remote,
-        options,
-        watch,
-        traffic: Traffic::default(),
-        ranges: true,
-    };
-    work.writer.put_tree(tree.bytes())?;
+    let traffic = Traffic::default();
+    let mut work = Work::new(slots.disarm()?, remote, options, watch, &traffic);
+    work.put_tree(tree.bytes())?;
     work.copy(&mut usr, old.usr.as_ref().map(Tree::leaves))?;
     work.copy(&mut boot, Some(BlockHashes::new(&[], &old.boot)))?;
     drop(old);
-    work.fetch(&mut usr, descriptor).await?;
-    work.fetch(&mut boot, descriptor).await?;
+    work.fetch(&mut files(descriptor, &mut usr, &mut boot))
+        .await?;
 
     watch.phase(Phase::Checking);
-    let mut slots = work.writer.finish()?;
+    let mut slots = work.finish()?;
     check::tree(&mut slots, tree.bytes(), watch)?;
     usr.check(&mut slots, watch)?;
     check::boot(&mut slots, &boot, descriptor, watch)?;
     arm(slots, descriptor, options, watch)
+}
+
+fn verify(release: Release<'_>) -> Result<Tree, InstallError> {
+    let descriptor = release.descriptor;
+    Tree::verify(release.tree, &descriptor.usr).map_err(|source| {
+        let version = descriptor.version.to_string();
+        InstallError::Tree { version, source }
+    })
+}
+
+/// Finds out what of the release is in its slot already.
+fn look<D: Disk>(
+    slots: &mut Slots<'_, D>,
+    usr: &mut Image<'_>,
+    boot: &mut Image<'_>,
+    watch: &Watch,
+) -> Result<(), InstallError> {
+    watch.update(|p| p.total = usr.bytes() + boot.bytes());
+    let claimed = held::claimed_tree(slots)?;
+    usr.look(slots, claimed.as_ref().map(Tree::leaves), watch)?;
+    boot.look(slots, None, watch)
+}
+
+fn files<'i, 'a>(
+    descriptor: &Descriptor,
+    usr: &'i mut Image<'a>,
+    boot: &'i mut Image<'a>,
+) -> [File<'i, 'a>; 2] {
+    let version = &descriptor.version;
+    [
+        File::new(usr, version, release::USR_FRAMES, &descriptor.usr.frames),
+        File::new(boot, version, release::BOOT_FRAMES, &descriptor.boot.frames),
+    ]
 }
 
 fn arm<D: Disk>(
@@ -176,113 +192,6 @@ fn admit<D: Disk>(
     slots.check_room(Part::Tree, descriptor.usr.tree_size)?;
     slots.check_room(Part::Boot, descriptor.boot.size)?;
     Ok(())
-}
-
-/// The part of an installation that writes.
-struct Work<'a, 'd, D: Disk> {
-    writer: Writer<'a, 'd, D>,
-    remote: &'a dyn Remote,
-    options: &'a Options,
-    watch: &'a Watch,
-    traffic: Traffic,
-    /// The server was not seen refusing them.
-    ranges: bool,
-}
-
-impl<D: Disk> Work<'_, '_, D> {
-    /// Copies what the disk has. A block that turns out to be another one stays missing.
-    fn copy(
-        &mut self,
-        image: &mut Image<'_>,
-        active: Option<BlockHashes<'_>>,
-    ) -> Result<(), InstallError> {
-        self.watch.phase(Phase::Copying);
-        let active = active.map(Order::new);
-        let copies = plan::copies(image.order(), image.right(), active.as_ref());
-        let mut buffer = Vec::new();
-        for copy in copies {
-            self.watch.check()?;
-            let written = image.copy(&mut self.writer, copy, &mut buffer)?;
-            self.watch.update(|p| p.copied += written);
-        }
-        Ok(())
-    }
-
-    /// Fetches what is missing, in ranges if the server has them.
-    async fn fetch(
-        &mut self,
-        image: &mut Image<'_>,
-        descriptor: &Descriptor,
-    ) -> Result<(), InstallError> {
-        self.watch.phase(Phase::Fetching);
-        let (file, frames) = match image.part() {
-            Part::Boot => (release::BOOT_FRAMES, &descriptor.boot.frames),
-            Part::Tree | Part::Usr => (release::USR_FRAMES, &descriptor.usr.frames),
-        };
-        let target = release::target_name(&descriptor.version, file);
-        let table = FrameTable::new(frames);
-        if self.ranges {
-            match self.fetch_once(image, &target, &table).await {
-                Err(InstallError::Fetch(FetchError::NoRanges { .. })) => self.ranges = false,
-                done => return done,
-            }
-        }
-        self.fetch_once(image, &target, &table).await
-    }
-
-    async fn fetch_once(
-        &mut self,
-        image: &mut Image<'_>,
-        target: &str,
-        table: &FrameTable,
-    ) -> Result<(), InstallError> {
-        let wanted = plan::frames(image.order(), image.right(), table);
-        if wanted.is_empty() {
-            return Ok(());
-        }
-        let traffic = std::mem::take(&mut self.traffic);
-        let source = Source {
-            remote: self.remote,
-            target,
-            table,
-            patience: self.options.patience,
-            traffic: &traffic,
-        };
-        let done = if self.ranges {
-            let requests = plan::requests(&wanted, table, self.options.limits);
-            let received = source.frames(requests, &wanted, self.options.parallel);
-            self.take(image, source, received).await
-        } else {
-            self.take(image, source, source.whole(&wanted)).await
-        };
-        self.traffic = traffic;
-        done
-    }
-
-    async fn take(
-        &mut self,
-        image: &mut Image<'_>,
-        source: Source<'_>,
-        received: impl Stream<Item = Result<Received, FetchError>>,
-    ) -> Result<(), InstallError> {
-        let mut received = pin!(received);
-        let mut unpacker = Unpacker::new()?;
-        while let Some(frame) = self.watch.or_cancelled(received.next()).await? {
-            let frame = frame?;
-            let taken = image.unpack(&mut self.writer, &mut unpacker, source.table, &frame)?;
-            let written = taken.map_err(|fault| InstallError::Frame {
-                target: source.target.to_string(),
-                range: source.table.bytes(frame.frame..frame.frame + 1),
-                source: fault,
-            })?;
-            self.watch.update(|p| {
-                p.fetched += written;
-                p.received = source.traffic.bytes();
-                p.requests = source.traffic.requests();
-            });
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]

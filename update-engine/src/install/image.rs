@@ -58,10 +58,6 @@ impl<'a> Image<'a> {
         }
     }
 
-    pub(super) fn part(&self) -> Part {
-        self.part
-    }
-
     pub(super) fn order(&self) -> &Order<'a> {
         &self.order
     }

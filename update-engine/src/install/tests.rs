@@ -1,8 +1,11 @@
 //! Whole installations on disks in memory.
 
 mod lies;
+mod order;
 mod power;
 mod random;
+mod requests;
+mod resume;
 mod slots;
 mod support;
 
@@ -11,6 +14,8 @@ use sha2::{Digest as _, Sha256};
 
 use super::*;
 use crate::blocks::hash_blocks;
+use crate::fetch::FetchError;
+use crate::frames::FrameTable;
 use crate::release::{BLOCK, Digest, Frame};
 use crate::slots::SlotsError;
 use support::*;

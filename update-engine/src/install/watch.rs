@@ -39,8 +39,24 @@ pub struct Progress {
     pub written: u64,
     /// As sent by the server: compressed, with what nobody wanted.
     pub received: u64,
+    /// What `received` will be in the end, known from the first request on. It grows
+    /// when the server turns out to have no ranges; what has to be sent again because a
+    /// connection was lost comes on top.
+    pub expected: u64,
     /// Sent to the server.
     pub requests: u64,
+}
+
+impl Progress {
+    /// Bytes of the release that are in the slot.
+    pub fn in_place(&self) -> u64 {
+        self.kept + self.copied + self.fetched
+    }
+
+    /// How much of what is in the slot the disk had already, 0 to 100.
+    pub fn reused_percent(&self) -> u64 {
+        (self.kept + self.copied) * 100 / self.in_place().max(1)
+    }
 }
 
 /// The two ends that an installation holds: it tells its progress and asks whether it is

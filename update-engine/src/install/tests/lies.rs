@@ -191,7 +191,7 @@ fn a_disk_that_forgets_a_write_is_found_out() {
     let (old, new) = (release("1.0.0", 0), release("2.0.0", 1));
     let disk = disk_with(&old);
     let table = gpt(&disk);
-    for (part, block) in [(Part::Tree, 1), (Part::Usr, 25), (Part::Boot, 3)] {
+    for (part, block) in [(Part::Tree, 1), (Part::Usr, 25), (Part::Boot, 5)] {
         let mut recorder = Recorder::new(disk.clone());
         let first = find(&table, Slot::B, part).first_lba;
         recorder.forgets = Some(first + block * (BLOCK / SECTOR) as u64);

@@ -177,10 +177,6 @@ fn a_whole_file_whose_connection_is_lost_goes_on_where_it_was() {
 #[test]
 fn a_cancelled_installation_stops_and_is_taken_up_again() {
     let (old, new) = (release("1.0.0", 0), release("2.0.0", 1));
-    let release = || Release {
-        descriptor: &new.descriptor,
-        tree: new.tree.clone(),
-    };
     let progress = tokio::sync::watch::Sender::new(Progress::default());
     let cancel = tokio::sync::watch::Sender::new(false);
     let watch = Watch::new(progress.clone(), cancel.subscribe());
@@ -192,7 +188,7 @@ fn a_cancelled_installation_stops_and_is_taken_up_again() {
         bytes
     }));
     let running = old.running(Slot::A);
-    let installing = install(&mut disk, running, release(), &server, &options, &watch);
+    let installing = install(&mut disk, running, new.release(), &server, &options, &watch);
     let stopped = block_on(installing);
     assert!(
         matches!(stopped, Err(InstallError::Cancelled)),

@@ -8,12 +8,15 @@ use super::*;
 /// The error, and that nothing was written.
 fn refused(disk: bootloader::block::MemoryDisk, running: Running, new: &Built) -> String {
     let mut recorder = Recorder::new(disk);
-    let release = Release {
-        descriptor: &new.descriptor,
-        tree: new.tree.clone(),
-    };
     let (options, watch, server) = (options(), watch(), Server::of(new));
-    let done = install(&mut recorder, running, release, &server, &options, &watch);
+    let done = install(
+        &mut recorder,
+        running,
+        new.release(),
+        &server,
+        &options,
+        &watch,
+    );
     let why = block_on(done).unwrap_err();
     assert!(recorder.steps.is_empty(), "it wrote to the disk");
     assert!(server.asked().is_empty(), "it asked the server");
