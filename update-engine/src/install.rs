@@ -86,6 +86,17 @@ pub struct Report {
     pub progress: Progress,
 }
 
+/// The verity tree of a release, where an earlier installation has left it in the slot
+/// that does not run: it need not be fetched again. Only reads.
+pub fn kept_tree<D: Disk>(
+    disk: &mut D,
+    running: Running,
+    descriptor: &Verified<Descriptor>,
+) -> Result<Option<Vec<u8>>, InstallError> {
+    let mut slots = Slots::open(disk, running)?;
+    Ok(held::kept_tree(&mut slots, &descriptor.usr)?)
+}
+
 /// Writes `release` into the slot that does not run, and arms it.
 ///
 /// What is in that slot already and right is kept, so after a failure, a crash or a power

@@ -4,6 +4,7 @@
 //! Blocks are told apart by their hashes alone. *Twins* are blocks of one image with
 //! equal content: one of them is enough to have them all.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 use crate::blocks::BlockHashes;
@@ -94,6 +95,7 @@ pub struct Copy {
 /// block that the disk has.
 pub fn copies(new: &Order<'_>, right: &[bool], active: Option<&Order<'_>>) -> Vec<Copy> {
     let active = active.filter(|active| active.hashes().comparable(&new.hashes()));
+    let twins = right_twins(new, right);
     let mut copies: Vec<Copy> = Vec::new();
     for to in 0..new.hashes().count() {
         if right.get(to) != Some(&false) {
@@ -101,7 +103,8 @@ pub fn copies(new: &Order<'_>, right: &[bool], active: Option<&Order<'_>>) -> Ve
         }
         let last = copies.last().filter(|c| c.to + c.blocks == to);
         let follows = last.map(|c| advance(c.from, c.blocks));
-        let Some(from) = place(new, right, active, to, follows) else {
+        let on_passive = || twins.get(&to).copied().map(Place::Passive);
+        let Some(from) = place(new, right, active, to, follows).or_else(on_passive) else {
             continue;
         };
         match copies.last_mut() {
@@ -116,6 +119,20 @@ pub fn copies(new: &Order<'_>, right: &[bool], active: Option<&Order<'_>>) -> Ve
     copies
 }
 
+/// For missing blocks that have twins that are right, the first of these.
+fn right_twins(new: &Order<'_>, right: &[bool]) -> HashMap<usize, usize> {
+    let is = |block: usize, state: bool| right.get(block) == Some(&state);
+    let mut twins = HashMap::new();
+    for group in new.groups().filter(|group| group.len() > 1) {
+        let blocks = || group.iter().map(|block| *block as usize);
+        if let Some(first) = blocks().find(|block| is(*block, true)) {
+            let missing = blocks().filter(|block| is(*block, false));
+            twins.extend(missing.map(|block| (block, first)));
+        }
+    }
+    twins
+}
+
 fn advance(place: Place, blocks: usize) -> Place {
     match place {
         Place::Active(block) => Place::Active(block + blocks),
@@ -123,7 +140,7 @@ fn advance(place: Place, blocks: usize) -> Place {
     }
 }
 
-/// Where the disk has what belongs at block `to`; `wanted` if it has it there.
+/// Where the disk has what belongs at block `to`: at `wanted`, or else in the running slot.
 fn place(
     new: &Order<'_>,
     right: &[bool],
@@ -144,31 +161,24 @@ fn place(
             .first()
             .map(|b| Place::Active(*b as usize))
     };
-    let on_passive = || {
-        let mut twins = new.with(digest).iter().map(|b| *b as usize);
-        twins
-            .find(|b| right.get(*b) == Some(&true))
-            .map(Place::Passive)
-    };
-    wanted
-        .filter(|place| is_there(*place))
-        .or_else(on_active)
-        .or_else(on_passive)
+    wanted.filter(|place| is_there(*place)).or_else(on_active)
 }
 
 /// The frames to fetch so that every block that is not `right` comes, in order. Each of
-/// them holds a missing block; of twins one is enough.
+/// them holds a missing block; of missing twins one is enough.
 pub fn frames(new: &Order<'_>, right: &[bool], table: &FrameTable) -> Vec<usize> {
-    let missing = |group: &&[u32]| group.iter().any(|b| right.get(*b as usize) == Some(&false));
+    let is_missing = |block: &usize| right.get(*block) == Some(&false);
     let holders = |group: &[u32]| {
-        let mut frames: Vec<usize> = group.iter().map(|b| table.holding(*b as usize)).collect();
+        let missing = group.iter().map(|b| *b as usize).filter(is_missing);
+        let mut frames: Vec<usize> = missing.map(|block| table.holding(block)).collect();
         frames.dedup();
         frames
     };
     let mut chosen = vec![false; table.count()];
     let mut open = Vec::new();
-    for frames in new.groups().filter(missing).map(holders) {
+    for frames in new.groups().map(holders) {
         match frames[..] {
+            [] => {}
             [only] => mark(&mut chosen, only),
             _ => open.push(frames),
         }
@@ -300,6 +310,11 @@ mod tests {
         assert_eq!(fetched("abcd", "....", &two), [0, 1]);
         assert_eq!(fetched("abcd", "==..", &two), [1]);
         assert_eq!(fetched("abab", "....", &two), [0]);
+        assert_eq!(
+            fetched("abab", "=...", &two),
+            [1],
+            "a frame without a missing `a`"
+        );
         // `c` is only in the second frame, which has `a` too.
         assert_eq!(fetched("aaca", "....", &two), [1]);
         assert_eq!(fetched("aaca", "====", &two), [] as [usize; 0]);

@@ -134,6 +134,11 @@ impl Tree {
         &self.bytes
     }
 
+    /// The tree as it lies in its partition, no longer vouched for.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
     /// Bytes of the image below the tree.
     pub fn image_size(&self) -> u64 {
         self.shape.data * BLOCK as u64

@@ -5,7 +5,7 @@ use bootloader::{Slot, uki};
 use super::image::in_parts;
 use super::{InstallError, Watch};
 use crate::blocks::hash_blocks;
-use crate::release::{BLOCK, Digest};
+use crate::release::{BLOCK, Digest, Usr};
 use crate::slots::{Disk, Names, Part, Running, Slots, SlotsError};
 use crate::tree::{self, Tree};
 
@@ -65,6 +65,18 @@ pub(super) fn claimed_tree<D: Disk>(slots: &mut Slots<'_, D>) -> Result<Option<T
         let named = Names::of(Digest([0; 32]), tree.root());
         (named.usr, named.tree) == (names.usr, names.tree)
     }))
+}
+
+/// The tree that the passive slot holds, if it is the one of `usr`.
+pub(super) fn kept_tree<D: Disk>(
+    slots: &mut Slots<'_, D>,
+    usr: &Usr,
+) -> Result<Option<Vec<u8>>, SlotsError> {
+    let slot = slots.passive();
+    let Some((bytes, _, _)) = read_tree(slots, slot)? else {
+        return Ok(None);
+    };
+    Ok(Tree::verify(bytes, usr).ok().map(Tree::into_bytes))
 }
 
 /// Hashes of the running kernel image's blocks; none if there is no image that can be

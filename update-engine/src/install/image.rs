@@ -150,8 +150,8 @@ impl<'a> Image<'a> {
         })
     }
 
-    /// Takes of `bytes`, candidates for the blocks from `first` on, those that are the
-    /// signed ones and missing, here or as a twin.
+    /// Takes of `bytes`, candidates for the blocks from `first` on, those that are missing
+    /// and the signed ones, for their missing twins too.
     fn offer<D: Disk>(
         &mut self,
         writer: &mut Writer<'_, '_, D>,
@@ -161,7 +161,7 @@ impl<'a> Image<'a> {
         let mut offer = Offer::default();
         let mut good = Vec::new();
         for (at, block) in bytes.chunks_exact(BLOCK).enumerate() {
-            if !self.is_wanted(first + at) {
+            if self.right.get(first + at) != Some(&false) {
                 continue;
             }
             if self.hashes().matches(first + at, block) {
@@ -170,9 +170,7 @@ impl<'a> Image<'a> {
                 offer.wrong.get_or_insert(first + at);
             }
         }
-        let missing = good.iter().filter(|at| !self.right[first + **at]);
-        let missing: Vec<usize> = missing.copied().collect();
-        for run in missing.chunk_by(|a, b| a + 1 == *b) {
+        for run in good.chunk_by(|a, b| a + 1 == *b) {
             let (start, end) = (run[0], run[0] + run.len());
             let data = &bytes[start * BLOCK..end * BLOCK];
             writer.put(self.part, first + start, data)?;
@@ -188,13 +186,6 @@ impl<'a> Image<'a> {
             }
         }
         Ok(offer)
-    }
-
-    fn is_wanted(&self, block: usize) -> bool {
-        match self.right.get(block) {
-            Some(right) => !right || self.order.twins(block).any(|twin| !self.right[twin]),
-            None => false,
-        }
     }
 
     fn missing_twins(&self, block: usize) -> Vec<usize> {

@@ -242,6 +242,21 @@ fn a_power_cut_at_30_60_and_90_percent_of_a_fetch_costs_at_most_what_was_not_flu
 }
 
 #[test]
+fn the_tree_of_a_release_is_fetched_once() {
+    let stopped = Stopped::at(30);
+    let running = stopped.old.running(Slot::A);
+    let kept =
+        |disk: &mut MemoryDisk, built: &Built| kept_tree(disk, running, &built.descriptor).unwrap();
+    assert_eq!(kept(&mut stopped.before.clone(), &stopped.new), None);
+    let mut disk = stopped.durable();
+    assert!(kept(&mut disk, &stopped.new) == Some(stopped.new.tree.clone()));
+    assert_eq!(kept(&mut disk, &release("3.0.0", 5)), None);
+    let tree = find(&gpt(&disk), Slot::B, Part::Tree).first_lba as usize * SECTOR;
+    disk.bytes_mut()[tree + 2 * BLOCK + 9] ^= 1;
+    assert_eq!(kept(&mut disk, &stopped.new), None);
+}
+
+#[test]
 fn an_engine_stopped_again_and_again_gets_there() {
     let (old, new) = releases();
     let mut recorder = Recorder::new(disk_of(LARGE, &old));
