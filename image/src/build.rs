@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 
 use crate::cache::{self, Key, cache_dir};
-use crate::host;
+use crate::host::{self, SuiteState};
 use crate::progress::Progress;
 use crate::tools::{Tools, remove_tree};
 
@@ -38,6 +38,11 @@ pub struct BuildOptions {
     pub work: Option<PathBuf>,
     /// Added to the kernel command line; for trying out and tests.
     pub cmdline: Vec<String>,
+    /// Where packages come from.
+    pub suites: SuiteState,
+    /// A directory whose `usr` is laid over that of the system tree; for trying out and
+    /// tests.
+    pub overlay: Option<PathBuf>,
 }
 
 impl Default for BuildOptions {
@@ -47,6 +52,8 @@ impl Default for BuildOptions {
             out: None,
             work: None,
             cmdline: Vec::new(),
+            suites: SuiteState::default(),
+            overlay: None,
         }
     }
 }
@@ -74,6 +81,8 @@ struct Job {
     tools: Tools,
     version: String,
     cmdline: Vec<String>,
+    /// See [`BuildOptions::overlay`].
+    overlay: Option<PathBuf>,
     /// Work in progress; removed in the end.
     scratch: PathBuf,
     /// Where the outputs are made.
@@ -100,7 +109,7 @@ pub fn build(options: &BuildOptions) -> Result<PathBuf> {
     let programs = progress.stage("Rust programs for the image", || {
         guest::build(&tools, &work)
     })?;
-    let tree_key = tree::key(&tools)?;
+    let tree_key = tree::key(&tools, options.suites)?;
     let inputs = inputs(options, &tree_key, &programs)?;
     if fs::read_to_string(out.join(".inputs")).is_ok_and(|had| had == inputs) {
         progress.finish(&format!("nothing to do, {} is up to date", out.display()));
@@ -109,7 +118,7 @@ pub fn build(options: &BuildOptions) -> Result<PathBuf> {
     host::become_root("to build the image")?;
     fs::create_dir_all(&work).with_context(|| format!("creating {}", work.display()))?;
     let tree = progress.stage("Debian system tree", || {
-        tree::ensure(&tools, &tree_key, &work)
+        tree::ensure(&tools, &tree_key, &work, options.suites)
     })?;
     let name = out.file_name().unwrap_or_default().to_string_lossy();
     let partial = out.with_file_name(format!(".{name}.partial"));
@@ -122,6 +131,7 @@ pub fn build(options: &BuildOptions) -> Result<PathBuf> {
         tools: tools.bind(&work).bind(&partial),
         version: options.version.clone(),
         cmdline: options.cmdline.clone(),
+        overlay: options.overlay.clone(),
         scratch,
         out: partial,
     };
@@ -162,6 +172,9 @@ fn inputs(options: &BuildOptions, tree: &str, programs: &guest::Programs) -> Res
     key.add("version", &options.version)
         .add("cmdline", options.cmdline.join(" "))
         .add("tree", tree);
+    if let Some(overlay) = &options.overlay {
+        key.add_path(overlay)?;
+    }
     for path in [
         "image/src",
         "image/initrd",

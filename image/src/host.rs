@@ -193,6 +193,16 @@ pub fn give_back(path: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Which state of a Debian release packages are taken from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SuiteState {
+    /// With its updates and security fixes.
+    #[default]
+    Updated,
+    /// Without them, as of the last point release: what an update is measured from.
+    AsReleased,
+}
+
 /// Debian mirrors: the main archive and the security archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mirrors {
@@ -240,19 +250,22 @@ impl Mirrors {
         })
     }
 
-    /// The Debian release `suite` with its updates, as a deb822 source file.
-    pub fn sources(&self, suite: &str) -> String {
+    /// The Debian release `suite` as a deb822 source file.
+    pub fn sources(&self, suite: &str, state: SuiteState) -> String {
         let stanza = |uri: &str, suites: &str| {
             format!(
                 "Types: deb\nURIs: {uri}\nSuites: {suites}\nComponents: main\n\
                  Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg\n"
             )
         };
-        format!(
-            "{}\n{}",
-            stanza(&self.main, &format!("{suite} {suite}-updates")),
-            stanza(&self.security, &format!("{suite}-security"))
-        )
+        match state {
+            SuiteState::Updated => format!(
+                "{}\n{}",
+                stanza(&self.main, &format!("{suite} {suite}-updates")),
+                stanza(&self.security, &format!("{suite}-security"))
+            ),
+            SuiteState::AsReleased => stanza(&self.main, suite),
+        }
     }
 }
 
@@ -320,8 +333,12 @@ mod tests {
     fn sources_name_the_suite_its_updates_and_its_security_archive() {
         let given = |s: &str| Some(s.to_string());
         let mirrors = Mirrors::parse("", given("http://m.example/d"), given("http://s.example/s"));
-        let text = mirrors.unwrap().sources("trixie");
+        let mirrors = mirrors.unwrap();
+        let text = mirrors.sources("trixie", SuiteState::Updated);
         assert!(text.contains("Suites: trixie trixie-updates\n"));
         assert!(text.contains("Suites: trixie-security\n"));
+        let text = mirrors.sources("trixie", SuiteState::AsReleased);
+        let suites = text.lines().filter(|line| line.starts_with("Suites:"));
+        assert_eq!(suites.collect::<Vec<_>>(), ["Suites: trixie"]);
     }
 }

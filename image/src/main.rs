@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use image::host::SuiteState;
 use image::{BuildOptions, build};
 
 /// Builds Ballast releases and publishes them.
@@ -31,6 +32,10 @@ enum Verb {
         /// Word to add to the kernel command line; for trying out.
         #[arg(long = "cmdline", value_name = "WORD")]
         cmdline: Vec<String>,
+        /// Take packages as of Debian's last point release, without later updates; to
+        /// measure updates with.
+        #[arg(long)]
+        as_released: bool,
     },
     /// Build twice in different directories and compare every byte.
     Reproduce {
@@ -52,11 +57,16 @@ fn main() -> ExitCode {
             version,
             out,
             cmdline,
+            as_released,
         } => build(&BuildOptions {
             version,
             out,
             cmdline,
-            work: None,
+            suites: match as_released {
+                true => SuiteState::AsReleased,
+                false => SuiteState::Updated,
+            },
+            ..BuildOptions::default()
         })
         .map(|out| println!("{}", out.display())),
         Verb::Reproduce { version } => image::reproduce::reproduce(&version),

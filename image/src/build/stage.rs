@@ -65,6 +65,9 @@ pub fn make(job: &Job, tree: &Path, programs: &Programs) -> Result<PathBuf> {
     std::os::unix::fs::symlink("usr/lib", stage.join("lib"))?;
     copy(&tree.join("usr"), &stage)?;
     copy(&tree.join("etc"), &stage.join("usr/share/ballast"))?;
+    if let Some(overlay) = &job.overlay {
+        copy(&overlay.join("usr"), &stage)?;
+    }
     trim_etc(&stage.join(ETC))?;
     modules(job, &stage)?;
     fs::write(stage.join("usr/lib/os-release"), os_release(&job.version))?;

@@ -7,31 +7,40 @@ use anyhow::{Context, Result};
 
 use super::source_dir;
 use crate::cache::{Key, cache_dir};
-use crate::host::Mirrors;
+use crate::host::{Mirrors, SuiteState};
 use crate::tools::{SUITE, Tools, remove_tree, run_logged};
 
-/// Names the tree that the present configuration would give.
-pub fn key(tools: &Tools) -> Result<String> {
+/// Names the tree that the present configuration would give with packages of `state`.
+pub fn key(tools: &Tools, state: SuiteState) -> Result<String> {
     let source = source_dir();
     let mut key = Key::default();
     key.add("tools", tools.id());
     key.add_path(&source.join("mkosi.conf"))?;
     key.add_path(&source.join("image/mkosi.conf.d"))?;
     key.add_path(&source.join("image/tree"))?;
-    Ok(key.finish())
+    Ok(format!("{}{}", prefix(state), key.finish()))
+}
+
+/// What sets trees of one state apart from those of the others.
+fn prefix(state: SuiteState) -> &'static str {
+    match state {
+        SuiteState::Updated => "",
+        SuiteState::AsReleased => "released-",
+    }
 }
 
 /// Returns the tree called `key` under `work`, making it if it is not there.
-pub fn ensure(tools: &Tools, key: &str, work: &Path) -> Result<PathBuf> {
+pub fn ensure(tools: &Tools, key: &str, work: &Path, state: SuiteState) -> Result<PathBuf> {
     let tree = work.join(format!("tree-{key}"));
     if tree.is_dir() {
         return Ok(tree);
     }
-    let scratch = work.join("mkosi");
+    let scratch = work.join(format!("{}mkosi", prefix(state)));
     let out = scratch.join("out");
     let tools = tools.clone().bind(work);
-    run(
+    run_with(
         &tools,
+        state,
         &Run {
             config: "/src",
             scratch: &scratch,
@@ -40,7 +49,7 @@ pub fn ensure(tools: &Tools, key: &str, work: &Path) -> Result<PathBuf> {
             arguments: &[],
         },
     )?;
-    forget_older(work)?;
+    forget_older(work, state)?;
     fs::rename(out.join("ballast"), &tree)
         .with_context(|| format!("moving the system tree to {}", tree.display()))?;
     Ok(tree)
@@ -64,6 +73,10 @@ pub struct Run<'a> {
 
 /// Runs mkosi with the host's mirrors and the packages that every build shares.
 pub fn run(tools: &Tools, run: &Run) -> Result<()> {
+    run_with(tools, SuiteState::Updated, run)
+}
+
+fn run_with(tools: &Tools, state: SuiteState, run: &Run) -> Result<()> {
     // Packages are the same bytes for everybody; share them between work
     // directories.
     let packages = cache_dir().join("packages");
@@ -73,7 +86,7 @@ pub fn run(tools: &Tools, run: &Run) -> Result<()> {
         fs::create_dir_all(path).with_context(|| format!("creating {}", path.display()))?;
     }
     let sources = apt.join("mkosi.sources");
-    fs::write(&sources, Mirrors::of_host()?.sources(SUITE))
+    fs::write(&sources, Mirrors::of_host()?.sources(SUITE, state))
         .with_context(|| format!("writing {}", sources.display()))?;
     let tools = tools.clone().bind_at(source_dir(), "/src");
     let mut mkosi = tools.command("mkosi");
@@ -96,9 +109,15 @@ pub fn run(tools: &Tools, run: &Run) -> Result<()> {
 }
 
 /// Removes trees of earlier configurations: each is as large as a system.
-fn forget_older(work: &Path) -> Result<()> {
+fn forget_older(work: &Path, state: SuiteState) -> Result<()> {
     for entry in fs::read_dir(work)?.flatten() {
-        if entry.file_name().to_string_lossy().starts_with("tree-") {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let key = name.strip_prefix("tree-");
+        let state_of = |key: &str| match key.starts_with(prefix(SuiteState::AsReleased)) {
+            true => SuiteState::AsReleased,
+            false => SuiteState::Updated,
+        };
+        if key.is_some_and(|key| state_of(key) == state) {
             remove_tree(&entry.path())?;
         }
     }
