@@ -2,9 +2,9 @@
 //! the rest, checks all of it, and arms the slot.
 //!
 //! Whatever brings blocks only *offers* them: [`image::Image`] takes a block if it has
-//! the signed hash, and writes nothing else. Today blocks come from the disk itself and
-//! from frames of the release's files; a further source needs a plan of what it can
-//! give, and offers it before the frames are chosen.
+//! the signed hash, and writes nothing else. Blocks come from the disk itself, from a
+//! patch, and from frames of the release's files, in this order: a further source needs a
+//! plan of what it can give, and offers it before the frames are chosen.
 
 mod check;
 mod error;
@@ -21,7 +21,7 @@ use bootloader::Slot;
 use crate::blocks::BlockHashes;
 use crate::fetch::{Patience, Traffic};
 use crate::plan::Limits;
-use crate::release::{self, Descriptor};
+use crate::release::{self, Descriptor, Patch};
 use crate::remote::Remote;
 use crate::slots::{Disarmed, Disk, Names, Part, Running, Slots};
 use crate::tree::Tree;
@@ -32,7 +32,7 @@ use work::{File, Work};
 
 pub use error::InstallError;
 pub use image::FrameFault;
-pub use watch::{Phase, Progress, Watch};
+pub use watch::{PatchUse, Phase, Progress, Watch};
 
 /// How an installation goes about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,9 +127,15 @@ pub async fn install<D: Disk>(
     work.put_tree(tree.bytes())?;
     work.copy(&mut usr, old.usr.as_ref().map(Tree::leaves))?;
     work.copy(&mut boot, Some(BlockHashes::new(&[], &old.boot)))?;
+    let old_size = old.usr.as_ref().map(Tree::image_size);
     drop(old);
-    work.fetch(&mut files(descriptor, &mut usr, &mut boot))
-        .await?;
+    let mut files = files(descriptor, &mut usr, &mut boot);
+    let from = |patch: &&Patch| patch.from == running.root;
+    let patch = descriptor.patches.iter().find(from);
+    if let Some((patch, old_size)) = patch.zip(old_size) {
+        work.patch(&mut files, patch, old_size).await?;
+    }
+    work.fetch(&mut files).await?;
 
     watch.phase(Phase::Checking);
     let mut slots = work.finish()?;

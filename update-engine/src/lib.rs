@@ -8,6 +8,7 @@
 //! - [`server`]: a repository, read and verified; the only part that touches the
 //!   network;
 //! - [`blocks`], [`tree`], [`frames`]: an image as hashes, and as a file of frames;
+//! - [`patch`]: blocks made out of an earlier release's;
 //! - [`plan`]: which blocks are there already, which are fetched;
 //! - [`slots`]: the slots on the disk; [`install`]: writing a release into one.
 
@@ -16,6 +17,7 @@ mod durable;
 pub mod fetch;
 pub mod frames;
 pub mod install;
+pub mod patch;
 pub mod plan;
 pub mod release;
 pub mod remote;

@@ -10,6 +10,7 @@
 //! | `releases/VERSION/usr.verity` | the hash tree of `/usr`, plain |
 //! | `releases/VERSION/usr.zst` | `/usr` as frames of zstd, one after the other |
 //! | `releases/VERSION/boot.zst` | the kernel image, the same way |
+//! | `releases/VERSION/usr.from-VERSION.patch` | a [`Patch`]: see [`crate::patch`] |
 //!
 //! A file of frames is at once the whole image (decompress it from the start) and
 //! its chunks (each frame is read and decompressed by itself).
@@ -173,7 +174,8 @@ pub struct Frame(
     pub u32,
 );
 
-/// A patch: makes blocks of this release out of an earlier release's `/usr`.
+/// A patch: makes blocks of this release out of an earlier release's `/usr`. Its length
+/// and hash are in TUF's metadata, like those of all targets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Patch {
     /// Root of the verity tree of the `/usr` that it starts from.
@@ -182,8 +184,24 @@ pub struct Patch {
     pub from_version: Version,
     /// Name of the target.
     pub target: String,
+    /// Bytes of memory that a host needs to apply it: what its largest frame takes
+    /// together with what is in that. A host that has less for it passes it over.
+    pub memory: u64,
+    /// Its frames. Together they stand for all blocks of `/usr`; a frame may stand for
+    /// any number of them, as it makes few.
+    pub frames: Vec<Frame>,
+}
+
+impl Patch {
     /// Bytes of the target.
-    pub size: u64,
+    pub fn size(&self) -> u64 {
+        self.frames.iter().map(|frame| u64::from(frame.1)).sum()
+    }
+}
+
+/// The target of the patch from `from` to `version`.
+pub fn patch_target(version: &Version, from: &Version) -> String {
+    target_name(version, &format!("usr.from-{from}.patch"))
 }
 
 /// Which release a channel's hosts run.

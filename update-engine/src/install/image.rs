@@ -5,6 +5,7 @@ use super::{InstallError, Watch};
 use crate::blocks::BlockHashes;
 use crate::fetch::Received;
 use crate::frames::FrameTable;
+use crate::patch::{self, PatchFault};
 use crate::plan::{Copy, MAX_RUN, Order};
 use crate::release::BLOCK;
 use crate::slots::{Disarmed, Disk, Part, Slots};
@@ -152,7 +153,7 @@ impl<'a> Image<'a> {
 
     /// Takes of `bytes`, candidates for the blocks from `first` on, those that are missing
     /// and the signed ones, for their missing twins too.
-    fn offer<D: Disk>(
+    pub(super) fn offer<D: Disk>(
         &mut self,
         writer: &mut Writer<'_, '_, D>,
         first: usize,
@@ -216,11 +217,11 @@ impl<'a> Image<'a> {
 
 /// What became of blocks that were offered.
 #[derive(Default)]
-struct Offer {
+pub(super) struct Offer {
     /// Bytes written, twins included.
-    written: u64,
+    pub(super) written: u64,
     /// The first one that was wanted and is another one.
-    wrong: Option<usize>,
+    pub(super) wrong: Option<usize>,
 }
 
 /// Decompresses frames into memory that is reused.
@@ -248,6 +249,12 @@ impl Unpacker {
             Ok(found) if found != expected => Err(FrameFault::Length { found, expected }),
             Ok(_) => Ok(&self.buffer),
         }
+    }
+
+    /// The content of a frame of a patch.
+    pub(super) fn unpack_patch(&mut self, frame: &[u8]) -> Result<&[u8], PatchFault> {
+        patch::decompress(&mut self.zstd, frame, &mut self.buffer)?;
+        Ok(&self.buffer)
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod lies;
 mod order;
+mod patches;
 mod power;
 mod random;
 mod requests;

@@ -5,6 +5,7 @@ use std::future::Future;
 use tokio::sync::watch;
 
 use super::InstallError;
+use crate::patch::PatchFault;
 
 /// What an installation does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -22,6 +23,22 @@ pub enum Phase {
     Armed,
 }
 
+/// What became of a patch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PatchUse {
+    /// There is none from the running release, or it would not have spared anything.
+    #[default]
+    None,
+    /// It was applied.
+    Applied,
+    /// It did not come; the rest came in other ways.
+    NotServed,
+    /// It was not a good one; the rest came in other ways.
+    Wrong(PatchFault),
+    /// It made other blocks than were signed; the rest came in other ways.
+    OtherBlocks,
+}
+
 /// Figures of one installation. Bytes are of blocks in the slot, unless said otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Progress {
@@ -35,6 +52,10 @@ pub struct Progress {
     pub copied: u64,
     /// Came from the server.
     pub fetched: u64,
+    /// Of these, were made by a patch.
+    pub patched: u64,
+    /// What became of the patch.
+    pub patch: PatchUse,
     /// Of `/usr`, kernel image and tree, written to the disk.
     pub written: u64,
     /// As sent by the server: compressed, with what nobody wanted.

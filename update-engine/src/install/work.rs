@@ -1,5 +1,7 @@
 //! The part of an installation that writes: first what the disk has, then what has to be
-//! fetched.
+//! fetched: by a patch, or in the frames of the image's own file.
+
+mod patch;
 
 use std::pin::pin;
 
@@ -94,13 +96,7 @@ impl<'a, 'd, D: Disk> Work<'a, 'd, D> {
         if wanted.is_empty() {
             return Ok(());
         }
-        let source = Source {
-            remote: self.remote,
-            target: &file.target,
-            table: &file.table,
-            patience: self.options.patience,
-            traffic: self.traffic,
-        };
+        let source = self.source(&file.target, &file.table);
         if self.ranges {
             let received = source.frames(requests, &wanted, self.options.parallel);
             self.take(file.image, source, received).await
@@ -109,14 +105,31 @@ impl<'a, 'd, D: Disk> Work<'a, 'd, D> {
         }
     }
 
+    fn source<'s>(&self, target: &'s str, table: &'s FrameTable) -> Source<'s>
+    where
+        'a: 's,
+    {
+        Source {
+            remote: self.remote,
+            target,
+            table,
+            patience: self.options.patience,
+            traffic: self.traffic,
+        }
+    }
+
     /// What of a file has to be asked for now.
     fn plan(&self, file: &File<'_, '_>) -> Plan {
-        let wanted = plan::frames(file.image.order(), file.image.right(), &file.table);
+        self.plan_of(file.image, &file.table)
+    }
+
+    fn plan_of(&self, image: &Image<'_>, table: &FrameTable) -> Plan {
+        let wanted = plan::frames(image.order(), image.right(), table);
         let requests = if self.ranges {
-            plan::requests(&wanted, &file.table, self.options.limits)
+            plan::requests(&wanted, table, self.options.limits)
         } else {
             let frames = 0..wanted.last().map_or(0, |last| last + 1);
-            let bytes = file.table.bytes(frames.clone());
+            let bytes = table.bytes(frames.clone());
             vec![Request { frames, bytes }]
         };
         Plan { wanted, requests }

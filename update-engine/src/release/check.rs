@@ -161,8 +161,20 @@ impl Descriptor {
         require(file.is_some_and(good), "target", || {
             format!("{:?} is not a file of this release", patch.target)
         })?;
-        require((1..=self.usr.size).contains(&patch.size), "size", || {
-            format!("{} bytes are none, or more than /usr has", patch.size)
+        let mut blocks = 0;
+        for (index, frame) in patch.frames.iter().enumerate() {
+            let fits = frame.0 > 0 && (1..=patch.memory).contains(&u64::from(frame.1));
+            require(fits, &format!("frames[{index}]"), || {
+                format!(
+                    "no blocks, or not 1 to {} bytes, as memory says",
+                    patch.memory
+                )
+            })?;
+            blocks += u64::from(frame.0);
+        }
+        let expected = self.usr.size / BLOCK as u64;
+        require(blocks == expected, "frames", || {
+            format!("they stand for {blocks} blocks, /usr has {expected}")
         })
     }
 }

@@ -37,7 +37,8 @@ fn sample(usr: u64, boot: u64, cut: u32) -> Descriptor {
             from: Digest([6; 32]),
             from_version: Version::new(1, 2, 2),
             target: "releases/1.2.3/from-1.2.2.patch".to_string(),
-            size: 77,
+            memory: 77,
+            frames: vec![Frame(usr as u32, 77)],
         }],
     }
 }
@@ -118,11 +119,14 @@ fn every_wrong_value_of_a_patch_is_named() {
     ] {
         assert_eq!(target(name), "patches[0].target", "{name}");
     }
-    assert_eq!(refused(|d| d.patches[0].size = 0), "patches[0].size");
     assert_eq!(
-        refused(|d| d.patches[0].size = d.usr.size + 1),
-        "patches[0].size"
+        refused(|d| d.patches[0].frames[0].0 += 1),
+        "patches[0].frames"
     );
+    for bytes in [0, 78] {
+        let key = refused(|d| d.patches[0].frames[0].1 = bytes);
+        assert_eq!(key, "patches[0].frames[0]", "{bytes}");
+    }
     assert_eq!(
         refused(|d| d.patches[0].from = d.usr.root),
         "patches[0].from"
