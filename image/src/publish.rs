@@ -2,7 +2,10 @@
 
 mod channel;
 mod cut;
+mod erofs;
 mod frames;
+mod parallel;
+mod patch;
 mod repository;
 mod source;
 
@@ -14,8 +17,8 @@ use semver::Version;
 use sha2::{Digest as _, Sha256};
 use update_engine::blocks::{BlockHashes, hash_blocks};
 use update_engine::release::{
-    self, Boot, Channel, DESCRIPTOR, Descriptor, Digest, Frame, SCHEMA, USR_FRAMES, USR_TREE, Usr,
-    channel_target, target_name,
+    self, Boot, Channel, DESCRIPTOR, Descriptor, Digest, Frame, Patch, SCHEMA, USR_FRAMES,
+    USR_TREE, Usr, channel_target, patch_target, target_name,
 };
 use update_engine::tree::Tree;
 
@@ -31,6 +34,9 @@ use source::Source;
 /// The level that zstd compresses frames with: the best that needs no more memory on
 /// hosts than a frame.
 pub const LEVEL: i32 = 19;
+
+/// Releases before that a release has a patch from, unless something else is asked for.
+pub const PATCHES: usize = 3;
 
 /// What to publish, and where.
 #[derive(Debug, Clone)]
@@ -51,6 +57,8 @@ pub struct PublishOptions {
     pub minimum_version: Version,
     /// Of the build: where an operator reads what changed.
     pub notes: Option<String>,
+    /// Of the build: from how many releases before there are patches, at most.
+    pub patches: usize,
     /// Level of zstd.
     pub level: i32,
     /// How long the metadata is valid.
@@ -70,6 +78,7 @@ impl PublishOptions {
             wishes: Wishes::default(),
             minimum_version: Version::new(0, 0, 0),
             notes: None,
+            patches: PATCHES,
             level: LEVEL,
             expiry: Expiry::default(),
         }
@@ -164,7 +173,7 @@ fn add_release(
     dir: &Path,
     options: &PublishOptions,
 ) -> Result<Version> {
-    let mut progress = Progress::new("publish", 4);
+    let mut progress = Progress::new("publish", 5);
     let source = progress.stage("reading and checking the build", || Source::read(dir))?;
     let version = source.version.clone();
     let releases = descriptors(repository)?;
@@ -180,12 +189,15 @@ fn add_release(
         .take(cut::RELEASES)
         .collect();
     let known = known_blocks(repository, &source, &older, &descriptor)?;
+    let files = erofs::files(&source.usr).unwrap_or_default();
+    let files: Vec<usize> = files.iter().map(|file| file.start).collect();
     descriptor.usr.frames = progress.stage("compressing /usr", || {
         pack(
             repository,
             &version,
             USR_FRAMES,
             &source.usr,
+            &files,
             &known.usr,
             options,
         )
@@ -197,9 +209,14 @@ fn add_release(
             &version,
             name,
             &source.boot,
+            &[],
             &known.boot,
             options,
         )
+    })?;
+    descriptor.patches = progress.stage("patches", || {
+        let sources = patch_sources(repository, &releases, &version, options)?;
+        patches(repository, &source, &sources, &descriptor)
     })?;
     descriptor.check()?;
     progress.stage("tree and descriptor", || {
@@ -277,17 +294,25 @@ fn known_blocks(
     };
     let boot = BlockHashes::new(&[], &new.boot.blocks);
     for old in older {
-        let name = target_name(&old.version, USR_TREE);
-        let bytes = repository.read(&name)?;
-        let bytes = bytes.with_context(|| format!("the repository lacks {name}"))?;
-        let tree = Tree::verify(bytes, &old.usr).with_context(|| format!("reading {name}"))?;
-        known
-            .usr
-            .push(present(&source.tree.leaves(), &tree.leaves()));
+        known.usr.push(known_usr(repository, source, old)?);
         let old_boot = BlockHashes::new(&[], &old.boot.blocks);
         known.boot.push(present(&boot, &old_boot));
     }
     Ok(known)
+}
+
+/// For each block of the build's `/usr`, whether that of `old` has it.
+fn known_usr(repository: &Repository<'_>, source: &Source, old: &Descriptor) -> Result<Vec<bool>> {
+    let name = target_name(&old.version, USR_TREE);
+    let bytes = read(repository, &name)?;
+    let tree = Tree::verify(bytes, &old.usr).with_context(|| format!("reading {name}"))?;
+    Ok(present(&source.tree.leaves(), &tree.leaves()))
+}
+
+/// A target that there must be.
+fn read(repository: &Repository<'_>, name: &str) -> Result<Vec<u8>> {
+    let bytes = repository.read(name)?;
+    bytes.with_context(|| format!("the repository lacks {name}"))
 }
 
 /// For each block of `new`, whether `old` has it somewhere.
@@ -306,12 +331,13 @@ fn pack(
     version: &Version,
     file: &str,
     image: &[u8],
+    files: &[usize],
     known: &[Vec<bool>],
     options: &PublishOptions,
 ) -> Result<Vec<Frame>> {
     let cuts = cut::plan(&cut::Blocks {
         count: image.len().div_ceil(release::BLOCK),
-        files: &[],
+        files,
         known,
     });
     let name = target_name(version, file);
@@ -319,6 +345,100 @@ fn pack(
     let packed = frames::pack(image, &cuts, options.level, &dir, file)?;
     repository.add_file(&name, packed.file, packed.size, packed.sha256)?;
     Ok(packed.frames)
+}
+
+/// The releases that hosts come from: the one that the channel names, then the newest
+/// others below `version`.
+fn patch_sources<'a>(
+    repository: &Repository<'_>,
+    releases: &'a [Descriptor],
+    version: &Version,
+    options: &PublishOptions,
+) -> Result<Vec<&'a Descriptor>> {
+    let name = options.channel.as_deref().map(channel_target);
+    let bytes = name.map(|name| repository.read(&name)).transpose()?;
+    let channel = bytes.flatten().map(|bytes| Channel::parse(&bytes));
+    let named = channel.transpose()?.map(|channel| channel.release);
+    let mut older: Vec<&Descriptor> = releases
+        .iter()
+        .filter(|release| release.version < *version)
+        .collect();
+    // The order of the others stays.
+    older.sort_by_key(|release| Some(&release.version) != named.as_ref());
+    older.truncate(options.patches);
+    Ok(older)
+}
+
+/// Makes the patches from `sources` to the build and adds them, as far as they spare hosts
+/// something.
+fn patches(
+    repository: &mut Repository<'_>,
+    source: &Source,
+    sources: &[&Descriptor],
+    new: &Descriptor,
+) -> Result<Vec<Patch>> {
+    let mut patches: Vec<Patch> = Vec::new();
+    for old in sources {
+        let twice = patches.iter().any(|patch| patch.from == old.usr.root);
+        if twice || old.usr.root == new.usr.root {
+            continue;
+        }
+        patches.extend(patch_from(repository, source, old, new)?);
+    }
+    Ok(patches)
+}
+
+fn patch_from(
+    repository: &mut Repository<'_>,
+    source: &Source,
+    old: &Descriptor,
+    new: &Descriptor,
+) -> Result<Option<Patch>> {
+    let known = known_usr(repository, source, old)?;
+    let name = target_name(&old.version, USR_FRAMES);
+    let image = frames::unpack(&read(repository, &name)?, old.usr.size)
+        .with_context(|| format!("reading {name}"))?;
+    let target = patch_target(&new.version, &old.version);
+    let images = patch::Images {
+        old: &image,
+        new: &source.usr,
+        digests: source.tree.leaves().digests(),
+        known: &known,
+    };
+    let made = patch::make(&images, &repository.dir_of(&target)?)?;
+    // Whoever has more frames to fetch from the patch than from the image fetches the latter.
+    let frames = fetched(&new.usr.frames, &known);
+    let Some(made) = made.filter(|made| made.size < frames) else {
+        return Ok(None);
+    };
+    eprintln!(
+        "publish: from {}: {:.1} MB in frames, {:.1} MB as a patch",
+        old.version,
+        frames as f64 / 1e6,
+        made.size as f64 / 1e6
+    );
+    repository.add_file(&target, made.file, made.size, made.sha256)?;
+    Ok(Some(Patch {
+        from: old.usr.root,
+        from_version: old.version.clone(),
+        target,
+        memory: made.memory,
+        frames: made.frames,
+    }))
+}
+
+/// Bytes of the frames that hold a block which is not `known`.
+fn fetched(frames: &[Frame], known: &[bool]) -> u64 {
+    let mut rest = known;
+    let mut bytes = 0;
+    for Frame(blocks, length) in frames {
+        let (held, after) = rest.split_at((*blocks as usize).min(rest.len()));
+        if held.iter().any(|known| !known) {
+            bytes += u64::from(*length);
+        }
+        rest = after;
+    }
+    bytes
 }
 
 fn to_json(value: &impl serde::Serialize) -> Result<Vec<u8>> {

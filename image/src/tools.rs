@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 
 use crate::cache::{self, Key, cache_dir};
-use crate::host::{self, Mirrors};
+use crate::host::{self, Mirrors, SuiteState};
 
 /// The Debian release of the tools and of the image.
 pub const SUITE: &str = "trixie";
@@ -96,7 +96,10 @@ impl Tools {
         })?;
         let lists = partial.join("etc/apt/sources.list.d");
         fs::create_dir_all(&lists)?;
-        fs::write(lists.join("debian.sources"), mirrors.sources(SUITE))?;
+        fs::write(
+            lists.join("debian.sources"),
+            mirrors.sources(SUITE, SuiteState::Updated),
+        )?;
         let _ = fs::remove_file(partial.join("etc/apt/sources.list"));
         let inside = Self {
             root: partial.clone(),
@@ -116,6 +119,45 @@ impl Tools {
             .with_context(|| format!("renaming {} into place", partial.display()))?;
         progress.finish(&format!("ready in {}", self.root.display()));
         Ok(())
+    }
+
+    /// A copy of the tree with more Debian packages: what is not needed to build or boot
+    /// an image, but to compare it with. Made once; needs root and network.
+    pub fn with_packages(&self, packages: &[&str]) -> Result<Self> {
+        let mut key = Key::default();
+        key.add("tools", self.id())
+            .add("packages", packages.join(" "));
+        let root = cache_dir().join(format!("peers-{}", key.finish()));
+        let tools = Self {
+            root: root.clone(),
+            binds: self.binds.clone(),
+        };
+        if root.is_dir() {
+            return Ok(tools);
+        }
+        host::become_root("to make a tree of programs to compare with")?;
+        let _lock = cache::lock("tools")?;
+        let partial = root.with_extension("partial");
+        remove_tree(&partial)?;
+        let mut copy = Command::new("cp");
+        copy.args(["--archive", "--reflink=auto"])
+            .arg(&self.root)
+            .arg(&partial);
+        run_logged(&mut copy, "peers-copy")?;
+        let inside = Self {
+            root: partial.clone(),
+            binds: Vec::new(),
+        };
+        run_logged(inside.command("apt-get").arg("update"), "peers-apt")?;
+        let mut install = inside.command("apt-get");
+        install
+            .args(["install", "--yes", "--no-install-recommends"])
+            .args(packages)
+            .env("DEBIAN_FRONTEND", "noninteractive");
+        run_logged(&mut install, "peers-apt")?;
+        fs::rename(&partial, &root)
+            .with_context(|| format!("renaming {} into place", partial.display()))?;
+        Ok(tools)
     }
 
     /// Makes the host's `path` visible at the same path inside.

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use anyhow::Result;
 use clap::Args;
 use image::keys;
-use image::publish::{Expiry, LEVEL, PublishOptions, Published, Wave, Wishes, publish};
+use image::publish::{Expiry, LEVEL, PATCHES, PublishOptions, Published, Wave, Wishes, publish};
 use semver::Version;
 
 /// Options of `publish`.
@@ -57,6 +57,11 @@ pub struct Publish {
     /// before, and the release until now where the new one needs it].
     #[arg(long = "step", value_name = "VERSION", requires = "channel")]
     steps: Vec<Version>,
+    /// Releases before that the build gets a patch from: the one that the channel names,
+    /// and the newest others.
+    #[arg(long, value_name = "N", default_value_t = PATCHES as u8,
+          value_parser = clap::value_parser!(u8).range(0..=16))]
+    patches: u8,
     /// Level of zstd, 1 to 22.
     #[arg(long, default_value_t = LEVEL, value_parser = clap::value_parser!(i32).range(1..=22))]
     level: i32,
@@ -117,6 +122,7 @@ impl Publish {
             },
             minimum_version: self.minimum_version,
             notes: self.notes,
+            patches: self.patches.into(),
             level: self.level,
             expiry,
         })?;

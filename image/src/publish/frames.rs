@@ -135,7 +135,6 @@ impl Writer {
 }
 
 /// The image in `file`, a file of frames: at most `size` bytes of it.
-#[cfg(test)]
 pub fn unpack(file: &[u8], size: u64) -> Result<Vec<u8>> {
     let mut image = Vec::new();
     let decoder = zstd::stream::read::Decoder::new(file).context("decompressing frames")?;

@@ -297,3 +297,57 @@ fn an_interrupted_run_is_finished_by_the_next() {
     assert_eq!(channel.release, Version::new(1, 1, 0));
     assert!(!partial.exists());
 }
+
+/// Two releases of which the second one's `/usr` is shifted by a few bytes.
+fn shifted(site: &Site, version: &str, by: usize) -> PathBuf {
+    let mut sample = Sample::new(version.parse().unwrap(), 300, 0..0);
+    let length = sample.usr.len();
+    sample.usr = [vec![7; by], sample.usr].concat();
+    sample.usr.truncate(length);
+    let dir = site.dir.path().join(version);
+    sample.write(&dir).unwrap();
+    dir
+}
+
+fn add(site: &Site, version: &str, by: usize, channel: &str, patches: usize) {
+    publish(&PublishOptions {
+        from: Some(shifted(site, version, by)),
+        channel: Some(channel.to_string()),
+        patches,
+        ..site.options()
+    })
+    .unwrap();
+}
+
+fn patched_from(site: &Site, version: &str) -> Vec<String> {
+    let name = target_name(&version.parse().unwrap(), DESCRIPTOR);
+    let descriptor = Descriptor::parse(&site.target(&name)).unwrap();
+    for patch in &descriptor.patches {
+        assert_eq!(site.target(&patch.target).len() as u64, patch.size());
+    }
+    let from = descriptor.patches.iter();
+    from.map(|patch| patch.from_version.to_string()).collect()
+}
+
+#[test]
+fn a_release_has_patches_from_the_channels_release_and_the_newest_others() {
+    let site = Site::new();
+    add(&site, "1.0.0", 0, "stable", 3);
+    add(&site, "1.1.0", 10, "beta", 3);
+    add(&site, "1.2.0", 20, "beta", 3);
+    add(&site, "1.3.0", 30, "stable", 2);
+    assert_eq!(patched_from(&site, "1.0.0"), [] as [String; 0]);
+    assert_eq!(patched_from(&site, "1.2.0"), ["1.1.0", "1.0.0"]);
+    assert_eq!(patched_from(&site, "1.3.0"), ["1.0.0", "1.2.0"]);
+    add(&site, "1.4.0", 40, "stable", 0);
+    assert_eq!(patched_from(&site, "1.4.0"), [] as [String; 0]);
+}
+
+#[test]
+fn a_patch_that_spares_nothing_is_not_published() {
+    let site = Site::new();
+    site.publish("1.0.0", 0..0).unwrap();
+    // The same /usr under another version has nothing to be made.
+    site.publish("1.1.0", 0..0).unwrap();
+    assert_eq!(patched_from(&site, "1.1.0"), [] as [String; 0]);
+}
