@@ -1,8 +1,8 @@
 //! Files that are there whole or not at all, also after a loss of power.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::{self, ErrorKind, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
 /// Puts `content` in the place of the file, which only its owner may read.
@@ -10,6 +10,11 @@ use std::path::Path;
 /// A reader sees the old file or the new one, never a part. When this returns, the
 /// new one is on the disk. Two writers of one path must not run at the same time.
 pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    replace_with(path, content, 0o600)
+}
+
+/// As [`replace`], with these permissions whatever the umask is.
+pub(crate) fn replace_with(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let mut name = path.file_name().ok_or(ErrorKind::InvalidInput)?.to_owned();
     name.push(".new");
     let new = path.with_file_name(name);
@@ -19,6 +24,7 @@ pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
         .truncate(true)
         .mode(0o600)
         .open(&new)?;
+    file.set_permissions(Permissions::from_mode(mode))?;
     file.write_all(content)?;
     file.sync_all()?;
     fs::rename(&new, path)?;

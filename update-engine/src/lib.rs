@@ -10,20 +10,51 @@
 //! - [`blocks`], [`tree`], [`frames`]: an image as hashes, and as a file of frames;
 //! - [`patch`]: blocks made out of an earlier release's;
 //! - [`plan`]: which blocks are there already, which are fetched;
-//! - [`slots`]: the slots on the disk; [`install`]: writing a release into one.
+//! - [`slots`]: the slots on the disk; [`install`]: writing a release into one;
+//! - [`attempt`]: how far an update has come, a pure state machine; [`state`]: what is
+//!   remembered of it;
+//! - [`next`], [`wave`], [`schedule`]: which release is taken, and when;
+//! - [`host`], [`marks`]: what runs, and the slots' bits;
+//! - [`settings`]: the engine's part of the policy;
+//! - [`daemon`]: decides and acts, with an [`updater`]; [`bus`]: it on D-Bus;
+//!   [`view`]: what it shows;
+//! - [`gate`], [`health`], [`trial`]: what a release on trial has to show;
+//! - [`client`]: `updatectl`.
 
+pub mod attempt;
 pub mod blocks;
+pub mod bus;
+pub mod client;
+pub mod daemon;
 mod durable;
 pub mod fetch;
 pub mod frames;
+pub mod gate;
+pub mod health;
+pub mod host;
 pub mod install;
+pub mod log;
+pub mod marks;
+pub mod next;
 pub mod patch;
 pub mod plan;
+pub mod reboot;
 pub mod release;
 pub mod remote;
+pub mod schedule;
 pub mod server;
+pub mod settings;
+pub mod slot_name;
 pub mod slots;
+pub mod state;
 pub mod tree;
+pub mod trial;
+pub mod updater;
 pub mod verified;
+pub mod view;
+pub mod wave;
+
+#[cfg(test)]
+mod testing;
 
 pub use verified::Verified;

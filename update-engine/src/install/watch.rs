@@ -115,21 +115,23 @@ impl Watch {
         }
     }
 
+    /// Returns as soon as the installation is to stop.
+    pub async fn cancelled(&self) {
+        let mut cancel = self.cancel.clone();
+        if cancel.wait_for(|stop| *stop).await.is_err() {
+            // Nobody is left who could say so.
+            std::future::pending::<()>().await;
+        }
+    }
+
     /// What `work` gives, unless the installation is to stop meanwhile.
     pub(super) async fn or_cancelled<T>(
         &self,
         work: impl Future<Output = T>,
     ) -> Result<T, InstallError> {
-        let mut cancel = self.cancel.clone();
-        let cancelled = async {
-            if cancel.wait_for(|stop| *stop).await.is_err() {
-                // Nobody is left who could say so.
-                std::future::pending::<()>().await;
-            }
-        };
         tokio::select! {
             biased;
-            () = cancelled => Err(InstallError::Cancelled),
+            () = self.cancelled() => Err(InstallError::Cancelled),
             done = work => Ok(done),
         }
     }

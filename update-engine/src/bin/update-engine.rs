@@ -1,0 +1,123 @@
+//! The daemon that keeps a host's release up to date, and the programs around a trial.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+use policy::Roots;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use update_engine::bus::{self, Access, Update1};
+use update_engine::daemon::{self, Ends, Machine, Setup};
+use update_engine::host::Host;
+use update_engine::state::{DIRECTORY, Store};
+use update_engine::updater::{HostUpdater, Updater};
+use update_engine::view::View;
+use update_engine::{gate, log, reboot};
+
+/// Keeps this host's release up to date.
+#[derive(Parser)]
+#[command(version)]
+struct Args {
+    #[command(subcommand)]
+    verb: Option<Verb>,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Runs the daemon (the default).
+    Daemon,
+    /// Checks the health of a release on trial.
+    Health,
+    /// Reboots if a release on trial is not blessed in time.
+    Trial,
+}
+
+/// Exit status: 0 done, 1 failed, 2 wrong usage.
+fn main() -> ExitCode {
+    let result = match Args::parse().verb.unwrap_or(Verb::Daemon) {
+        Verb::Daemon => run(),
+        Verb::Health => gate::gate(Path::new("/"), Path::new(DIRECTORY)),
+        Verb::Trial => gate::watch(Path::new("/"), Path::new(DIRECTORY)),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            log::error(format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The machine that this runs on.
+struct ThisMachine;
+
+impl Machine for ThisMachine {
+    fn reboot(&self) -> std::io::Result<()> {
+        reboot::ask()
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn run() -> anyhow::Result<()> {
+    let (send, requests) = mpsc::channel(16);
+    let (view, shown) = watch::channel(View::default());
+    let (jobs, finished) = mpsc::unbounded_channel();
+    let ends = Ends {
+        requests,
+        view,
+        finished: jobs,
+    };
+    let mut terminate = signal(SignalKind::terminate()).context("waiting for signals")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("waiting for signals")?;
+    let stop = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    let daemon = daemon::run(setup()?, ends, stop);
+    let mut ready = shown.clone();
+    let serve = async {
+        // What is shown on the bus is complete from the beginning.
+        ready.changed().await.context("starting")?;
+        let object = Update1::new(send, shown.clone(), Access { uid: 0 });
+        let connection = zbus::connection::Builder::system()
+            .serve_at(bus::PATH, object)
+            .name(bus::NAME)
+            .build()
+            .await
+            .with_context(|| format!("taking the name {} on the system bus", bus::NAME))?;
+        let object = connection.object_server().interface(bus::PATH).await?;
+        tokio::select! {
+            () = bus::signals(object, shown, finished) => {}
+            () = connection.closed() => anyhow::bail!("the system bus is gone"),
+        }
+        anyhow::Ok(())
+    };
+    tokio::select! {
+        () = daemon => Ok(()),
+        served = serve => served,
+    }
+}
+
+fn setup() -> anyhow::Result<Setup> {
+    let store = Store::open(DIRECTORY)?;
+    let host = Host::look(Path::new("/")).map_err(|error| log::chain(&error));
+    if let Err(why) = &host {
+        log::error(format!("it is not known what this host runs: {why}"));
+    }
+    let updater = host.clone().ok().map(|host| {
+        let directory = PathBuf::from(DIRECTORY).join("tuf");
+        Arc::new(HostUpdater { host, directory }) as Arc<dyn Updater>
+    });
+    Ok(Setup {
+        store,
+        host,
+        updater,
+        machine: Box::new(ThisMachine),
+        roots: Roots::default(),
+    })
+}

@@ -1,0 +1,61 @@
+//! When the server is asked next.
+
+use std::hash::{BuildHasher as _, RandomState};
+use std::time::Duration;
+
+/// First pause after a failure; it doubles with every further one.
+const FIRST_RETRY: Duration = Duration::from_secs(60);
+
+/// How long after its start the engine asks for the first time, at most: hosts that
+/// start together do not ask together.
+const SPREAD: Duration = Duration::from_secs(60);
+
+/// A random number from 0 up to 1, for [`pause`]. Not for secrets: it is what the
+/// standard library keys its hash tables with.
+pub fn random() -> f64 {
+    f64::from(RandomState::new().hash_one(0_u8) as u32) / (f64::from(u32::MAX) + 1.0)
+}
+
+/// How long to wait before the server is asked again: the policy's `poll`, or less after
+/// `failures` in a row, a tenth more or less by `random` (0 up to 1).
+pub fn pause(poll: Duration, failures: u32, random: f64) -> Duration {
+    let base = match failures {
+        0 => poll,
+        n => FIRST_RETRY
+            .saturating_mul(1 << (n - 1).min(16))
+            .min(poll.max(FIRST_RETRY)),
+    };
+    let factor = 0.9 + 0.2 * random.clamp(0.0, 1.0);
+    // Longer than the clock can count means never.
+    let seconds = (base.as_secs_f64() * factor).min(f64::from(u32::MAX));
+    Duration::from_secs_f64(seconds)
+}
+
+/// How long to wait after the engine started.
+pub fn first_pause(random: f64) -> Duration {
+    SPREAD.mul_f64(random.clamp(0.0, 1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    #[test]
+    fn hosts_spread_a_tenth_around_the_interval() {
+        assert_eq!(pause(HOUR, 0, 0.0), Duration::from_secs(3240));
+        assert_eq!(pause(HOUR, 0, 0.5), HOUR);
+        assert!(pause(HOUR, 0, 0.999) < Duration::from_secs(3960));
+        assert!((0.0..1.0).contains(&random()));
+    }
+
+    #[test]
+    fn failures_are_retried_soon_and_then_less_often_up_to_the_interval() {
+        let pauses: Vec<_> = (1..=8).map(|n| pause(HOUR, n, 0.5).as_secs()).collect();
+        assert_eq!(pauses, [60, 120, 240, 480, 960, 1920, 3600, 3600]);
+        assert_eq!(pause(HOUR, u32::MAX, 0.5), HOUR);
+        assert_eq!(pause(Duration::from_secs(5), 3, 0.5), FIRST_RETRY);
+        assert!(pause(Duration::MAX, 0, 1.0) > HOUR);
+    }
+}
