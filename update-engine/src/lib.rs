@@ -19,7 +19,7 @@
 //! - [`daemon`]: decides and acts, with an [`updater`]; [`bus`]: it on D-Bus;
 //!   [`view`]: what it shows;
 //! - [`gate`], [`health`], [`trial`]: what a release on trial has to show;
-//! - [`client`]: `updatectl`.
+//! - [`client`] is `updatectl`.
 
 pub mod attempt;
 pub mod blocks;

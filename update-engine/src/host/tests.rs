@@ -32,7 +32,8 @@ fn a_slot_that_the_kernel_does_not_confirm_is_refused() {
 
 #[test]
 fn what_is_missing_is_named() {
-    let break_it: [(&dyn Fn(&TestHost), &str); 5] = [
+    type Break<'a> = &'a dyn Fn(&TestHost);
+    let break_it: [(Break<'_>, &str); 5] = [
         (
             &|t| t.write("usr/lib/os-release", "ID=ballast\n"),
             "holds no IMAGE_VERSION",
