@@ -18,6 +18,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::cache::{self, Key, cache_dir};
 use crate::host::{self, SuiteState};
+use crate::keys::{self, KeyStore, RootFile};
 use crate::progress::Progress;
 use crate::tools::{Tools, remove_tree};
 
@@ -43,6 +44,9 @@ pub struct BuildOptions {
     /// A directory whose `usr` is laid over that of the system tree; for trying out and
     /// tests.
     pub overlay: Option<PathBuf>,
+    /// The TUF root that hosts of this release trust; by default the newest one in
+    /// the default directory of keys, which is made if it is not there.
+    pub root: Option<PathBuf>,
 }
 
 impl Default for BuildOptions {
@@ -54,6 +58,7 @@ impl Default for BuildOptions {
             cmdline: Vec::new(),
             suites: SuiteState::default(),
             overlay: None,
+            root: None,
         }
     }
 }
@@ -83,6 +88,8 @@ struct Job {
     cmdline: Vec<String>,
     /// See [`BuildOptions::overlay`].
     overlay: Option<PathBuf>,
+    /// The TUF root that hosts trust.
+    root: RootFile,
     /// Work in progress; removed in the end.
     scratch: PathBuf,
     /// Where the outputs are made.
@@ -110,7 +117,8 @@ pub fn build(options: &BuildOptions) -> Result<PathBuf> {
         guest::build(&tools, &work)
     })?;
     let tree_key = tree::key(&tools, options.suites)?;
-    let inputs = inputs(options, &tree_key, &programs)?;
+    let root = trusted_root(options)?;
+    let inputs = inputs(options, &tree_key, &programs, &root)?;
     if fs::read_to_string(out.join(".inputs")).is_ok_and(|had| had == inputs) {
         progress.finish(&format!("nothing to do, {} is up to date", out.display()));
         return Ok(out);
@@ -132,6 +140,7 @@ pub fn build(options: &BuildOptions) -> Result<PathBuf> {
         version: options.version.clone(),
         cmdline: options.cmdline.clone(),
         overlay: options.overlay.clone(),
+        root,
         scratch,
         out: partial,
     };
@@ -166,7 +175,12 @@ fn assemble(
 }
 
 /// Everything that decides the bytes of a release.
-fn inputs(options: &BuildOptions, tree: &str, programs: &guest::Programs) -> Result<String> {
+fn inputs(
+    options: &BuildOptions,
+    tree: &str,
+    programs: &guest::Programs,
+    root: &RootFile,
+) -> Result<String> {
     let source = source_dir();
     let mut key = Key::default();
     key.add("version", &options.version)
@@ -184,9 +198,30 @@ fn inputs(options: &BuildOptions, tree: &str, programs: &guest::Programs) -> Res
     ] {
         key.add_path(&source.join(path))?;
     }
-    key.add_path(&programs.ignition)?;
-    key.add_path(&programs.selector)?;
+    for program in programs.all() {
+        key.add_path(program)?;
+    }
+    key.add("root", &root.bytes);
     Ok(key.finish())
+}
+
+/// The TUF root that hosts of the release trust.
+fn trusted_root(options: &BuildOptions) -> Result<RootFile> {
+    if let Some(path) = &options.root {
+        return RootFile::read(path.clone());
+    }
+    let dir = keys::default_dir();
+    let store = match dir.exists() {
+        true => KeyStore::open(&dir, &[])?,
+        false => {
+            let shown = dir.display();
+            eprintln!(
+                "image: making keys in {shown}: hosts of this build take updates that they sign"
+            );
+            keys::create(&dir, &[], keys::ROOT_DAYS)?
+        }
+    };
+    Ok(store.newest().clone())
 }
 
 /// Accepts semver, in a length that file names can carry.

@@ -29,6 +29,9 @@ pub const ROLES: [RoleType; 4] = [
     RoleType::Timestamp,
 ];
 
+/// Days until a root expires, unless said otherwise.
+pub const ROOT_DAYS: u32 = 730;
+
 /// Keys of one role: `root=2/3` is three keys of which two must sign.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RoleSpec {
@@ -87,9 +90,15 @@ pub fn parse_role(name: &str) -> Option<RoleType> {
     ROLES.into_iter().find(|role| role.to_string() == name)
 }
 
-/// Where keys are unless said otherwise: outside the clone.
+/// Where keys are unless said otherwise: `${XDG_DATA_HOME:-$HOME/.local/share}/ballast/keys`,
+/// outside the clone, and not among what can be made again.
 pub fn default_dir() -> PathBuf {
-    crate::cache_dir().join("keys")
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    match (set("XDG_DATA_HOME"), set("HOME")) {
+        (Some(dir), _) => PathBuf::from(dir).join("ballast/keys"),
+        (None, Some(home)) => PathBuf::from(home).join(".local/share/ballast/keys"),
+        (None, None) => PathBuf::from("/var/lib/ballast/keys"),
+    }
 }
 
 /// Makes a directory of keys with the first root, which expires after `days`.
@@ -214,7 +223,8 @@ pub struct RootFile {
 }
 
 impl RootFile {
-    fn read(path: PathBuf) -> Result<Self> {
+    /// Reads one; whether it is to be believed is another question.
+    pub(crate) fn read(path: PathBuf) -> Result<Self> {
         let bytes = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
         let signed = serde_json::from_slice(&bytes)
             .with_context(|| format!("reading {}", path.display()))?;

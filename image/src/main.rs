@@ -36,6 +36,13 @@ enum Verb {
         /// measure updates with.
         #[arg(long)]
         as_released: bool,
+        /// Directory to lay over the tree (`usr/…` in it).
+        #[arg(long, value_name = "DIR")]
+        overlay: Option<PathBuf>,
+        /// TUF root that hosts trust [default: the newest one among the default keys,
+        /// which are made if there are none].
+        #[arg(long, value_name = "FILE")]
+        root: Option<PathBuf>,
     },
     /// Build twice in different directories and compare every byte.
     Reproduce {
@@ -58,6 +65,8 @@ fn main() -> ExitCode {
             out,
             cmdline,
             as_released,
+            overlay,
+            root,
         } => build(&BuildOptions {
             version,
             out,
@@ -66,7 +75,9 @@ fn main() -> ExitCode {
                 true => SuiteState::AsReleased,
                 false => SuiteState::Updated,
             },
-            ..BuildOptions::default()
+            overlay,
+            root,
+            work: None,
         })
         .map(|out| println!("{}", out.display())),
         Verb::Reproduce { version } => image::reproduce::reproduce(&version),

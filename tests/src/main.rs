@@ -42,8 +42,8 @@ struct Cli {
     #[arg(long)]
     list: bool,
 
-    /// Where the releases under test are and are built [default: `images` in the
-    /// cache directory]
+    /// Where the releases under test and the keys that sign them are and are made
+    /// [default: `e2e` in the cache directory]
     #[arg(long, value_name = "DIR")]
     images: Option<PathBuf>,
 
@@ -86,7 +86,7 @@ fn run(cli: &Cli) -> Result<bool> {
         return Ok(true);
     }
     let images = cli.images.clone();
-    let images = images.unwrap_or_else(|| image::cache_dir().join("images"));
+    let images = images.unwrap_or_else(|| image::cache_dir().join("e2e"));
     plan.announce(&images);
     let mut report = report::Report::default();
     let prepared = match plan.scenarios.is_empty() {

@@ -7,12 +7,14 @@ mod power;
 mod provisioning;
 mod rejected;
 mod slots;
+mod update;
 
 use crate::scenario::Scenario;
 
 /// All scenarios. Long ones come first, so that workers finish together.
 pub fn all() -> Vec<Scenario> {
     [
+        update::SCENARIOS,
         provisioning::SCENARIOS,
         power::SCENARIOS,
         failing::SCENARIOS,

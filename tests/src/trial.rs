@@ -1,6 +1,7 @@
 //! The releases under test, and a disk that is about to try the second one.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,13 +10,19 @@ use bootloader::Slot;
 use bootloader::gpt::Guid;
 use bootloader::uki::Uki;
 use image::BuildOptions;
+use image::keys::{self, KeyStore};
 use image::tools::Tools;
 use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::disk::Disk;
 
-/// Version of the release in the passive slot.
-pub const TRIAL_VERSION: &str = "0.2.0-trial";
+/// Version of the second release.
+pub const TRIAL_VERSION: &str = "0.2.0";
+/// Version of a release whose sshd cannot start.
+pub const BROKEN_VERSION: &str = "0.3.0";
+/// Version of the release that mends it.
+pub const LATER_VERSION: &str = "0.4.0";
 /// Version of the release under test.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Size of the disks in GiB.
@@ -43,9 +50,19 @@ impl Prepared {
         self.images.join("trial.img")
     }
 
+    /// The keys that sign what hosts of these releases trust; made for tests.
+    pub fn keys(&self) -> PathBuf {
+        self.images.join("keys")
+    }
+
+    /// Directory of a release.
+    pub fn release(&self, version: &str) -> PathBuf {
+        self.images.join(version)
+    }
+
     /// A file of the second release.
     pub fn trial_file(&self, name: &str) -> PathBuf {
-        self.images.join(TRIAL_VERSION).join(name)
+        self.release(TRIAL_VERSION).join(name)
     }
 }
 
@@ -53,10 +70,18 @@ impl Prepared {
 /// be in `results`.
 pub fn prepare(images: &Path, results: &Path, build: bool) -> Result<Prepared> {
     if build {
-        for version in [VERSION, TRIAL_VERSION] {
+        let keys = images.join("keys");
+        let store = match keys.exists() {
+            true => KeyStore::open(&keys, &[])?,
+            false => keys::create(&keys, &[], keys::ROOT_DAYS)?,
+        };
+        let broken = broken_sshd()?;
+        for version in [VERSION, TRIAL_VERSION, BROKEN_VERSION, LATER_VERSION] {
             let options = BuildOptions {
                 version: version.to_string(),
                 out: Some(images.join(version)),
+                root: Some(store.newest().path.clone()),
+                overlay: (version == BROKEN_VERSION).then(|| broken.path().to_path_buf()),
                 ..BuildOptions::default()
             };
             image::build(&options).with_context(|| format!("building release {version}"))?;
@@ -69,6 +94,19 @@ pub fn prepare(images: &Path, results: &Path, build: bool) -> Result<Prepared> {
     };
     write_trial_image(&prepared)?;
     Ok(prepared)
+}
+
+/// What makes the broken release of a good one.
+fn broken_sshd() -> Result<TempDir> {
+    let overlay = tempfile::tempdir().context("making an overlay")?;
+    let sshd = overlay.path().join("usr/sbin/sshd");
+    fs::create_dir_all(overlay.path().join("usr/sbin"))?;
+    fs::write(
+        &sshd,
+        "#!/bin/sh\necho 'sshd: this build is broken' >&2\nexit 1\n",
+    )?;
+    fs::set_permissions(&sshd, Permissions::from_mode(0o755))?;
+    Ok(overlay)
 }
 
 /// Makes the trial image unless it is newer than what it is made of: snapshots

@@ -26,6 +26,23 @@ pub struct Programs {
     pub ignition: PathBuf,
     /// The boot selector, an EFI program.
     pub selector: PathBuf,
+    /// The daemon that takes updates.
+    pub update_engine: PathBuf,
+    /// How people talk to it.
+    pub updatectl: PathBuf,
+}
+
+impl Programs {
+    /// All of them.
+    pub fn all(&self) -> [&Path; 4] {
+        [
+            &self.ignition,
+            &self.selector,
+            &self.update_engine,
+            &self.updatectl,
+        ]
+        .map(PathBuf::as_path)
+    }
 }
 
 /// Compiles what changed; the object files are kept under `work`.
@@ -56,9 +73,9 @@ pub fn build(tools: &Tools, work: &Path) -> Result<Programs> {
         run_logged(&mut command, log)
     };
     cargo(
-        &["--package", "ignition", "--bin", "ignition"],
+        &["--package=ignition", "--package=update-engine", "--bins"],
         HOST_TARGET,
-        "cargo-ignition",
+        "cargo-programs",
     )?;
     cargo(
         &[
@@ -72,8 +89,11 @@ pub fn build(tools: &Tools, work: &Path) -> Result<Programs> {
         SELECTOR_TARGET,
         "cargo-selector",
     )?;
+    let host = |name: &str| target.join(HOST_TARGET).join("release").join(name);
     Ok(Programs {
-        ignition: target.join(HOST_TARGET).join("release/ignition"),
+        ignition: host("ignition"),
+        update_engine: host("update-engine"),
+        updatectl: host("updatectl"),
         selector: target.join(SELECTOR_TARGET).join("release/selector.efi"),
     })
 }

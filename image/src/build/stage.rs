@@ -71,9 +71,31 @@ pub fn make(job: &Job, tree: &Path, programs: &Programs) -> Result<PathBuf> {
     trim_etc(&stage.join(ETC))?;
     modules(job, &stage)?;
     fs::write(stage.join("usr/lib/os-release"), os_release(&job.version))?;
-    install(&programs.ignition, &stage.join("usr/bin/ignition"))?;
+    for program in [
+        &programs.ignition,
+        &programs.update_engine,
+        &programs.updatectl,
+    ] {
+        let name = program.file_name().unwrap_or_default();
+        install(program, &stage.join("usr/bin").join(name))?;
+    }
+    generate(job, &stage, &programs.updatectl)?;
+    let root = "usr/share/ballast/tuf/root.json";
+    fs::create_dir_all(stage.join("usr/share/ballast/tuf"))?;
+    fs::write(stage.join(root), &job.root.bytes).with_context(|| format!("writing {root}"))?;
     same_modes(&stage)?;
     Ok(stage)
+}
+
+/// Manual pages and shell completions, written by the program that they are about.
+fn generate(job: &Job, stage: &Path, updatectl: &Path) -> Result<()> {
+    let tools = job.tools.clone();
+    let program = updatectl.display().to_string();
+    let mut command = tools.command(&program);
+    command
+        .args(["generate", "--dir"])
+        .arg(stage.join("usr/share"));
+    run_logged(&mut command, "updatectl")
 }
 
 /// Takes away what the umask of a clone may have left to group and others.

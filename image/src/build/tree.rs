@@ -18,6 +18,7 @@ pub fn key(tools: &Tools, state: SuiteState) -> Result<String> {
     key.add_path(&source.join("mkosi.conf"))?;
     key.add_path(&source.join("image/mkosi.conf.d"))?;
     key.add_path(&source.join("image/tree"))?;
+    key.add_path(&source.join("update-engine/dist"))?;
     Ok(format!("{}{}", prefix(state), key.finish()))
 }
 

@@ -27,13 +27,13 @@ struct Create {
     #[arg(long = "role", value_name = "ROLE=K/N")]
     roles: Vec<RoleSpec>,
     /// Days until the root expires.
-    #[arg(long, default_value_t = 730, value_name = "DAYS")]
+    #[arg(long, default_value_t = image::keys::ROOT_DAYS, value_name = "DAYS")]
     expires: u32,
 }
 
 #[derive(Args)]
 struct Place {
-    /// Directory of the keys [default: keys in the cache directory].
+    /// Directory of the keys [default: ~/.local/share/ballast/keys].
     #[arg(long)]
     dir: Option<PathBuf>,
 }
@@ -59,7 +59,7 @@ enum Verb {
         #[arg(long = "role", value_name = "ROLE", value_parser = parse_new)]
         roles: Vec<New>,
         /// Days until the root expires.
-        #[arg(long, default_value_t = 730, value_name = "DAYS")]
+        #[arg(long, default_value_t = image::keys::ROOT_DAYS, value_name = "DAYS")]
         expires: u32,
     },
     /// Print the roles with their keys.

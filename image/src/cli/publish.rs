@@ -29,7 +29,7 @@ pub struct Publish {
         requires = "channel"
     )]
     release: Option<Version>,
-    /// Directory of keys [default: keys in the cache directory].
+    /// Directory of keys [default: ~/.local/share/ballast/keys].
     #[arg(long, value_name = "DIR")]
     keys: Option<PathBuf>,
     /// Further directory with private keys. Repeatable.

@@ -89,9 +89,12 @@ fn a_hanging_trial_ends_on_the_other_slot(context: &Context) -> Result<()> {
     })
 }
 
-/// Runs `test` in the second release, booted from slot b with no try left.
+/// Runs `test` in the second release, booted from slot b with no try left, where nobody
+/// will bless it.
 fn on_trial(context: &Context, test: impl FnOnce(&mut Vm) -> Result<()>) -> Result<()> {
-    let setup = context.setup_of(&context.prepared().trial_image());
+    let setup = context
+        .setup_of(&context.prepared().trial_image())
+        .kernel_argument("systemd.mask=ballast-bless.service");
     context.warm(&setup, test)
 }
 
