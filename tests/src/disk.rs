@@ -105,6 +105,15 @@ impl Disk {
             .with_context(|| format!("writing {}", self.0.display()))
     }
 
+    /// Reads from the partition `label`, `offset` bytes from its start; also of a machine
+    /// that is on, as far as it has written.
+    pub fn read(&self, label: &str, offset: u64, bytes: &mut [u8]) -> Result<()> {
+        let at = self.partition(label)?.first_lba * BLOCK + offset;
+        File::open(&self.0)
+            .and_then(|file| file.read_exact_at(bytes, at))
+            .with_context(|| format!("reading {label} of {}", self.0.display()))
+    }
+
     /// Changes one bit of the byte at `offset` of the partition `label`.
     pub fn flip(&self, label: &str, offset: u64) -> Result<()> {
         let at = self.partition(label)?.first_lba * BLOCK + offset;

@@ -9,7 +9,7 @@ use std::thread;
 use anyhow::{Context, Result};
 
 /// How a guest with user networking reaches this machine's loopback interface.
-const HOST_AS_SEEN_BY_GUESTS: &str = "10.0.2.2";
+pub const HOST_AS_SEEN_BY_GUESTS: &str = "10.0.2.2";
 
 /// Serves until the process ends.
 pub struct Server {

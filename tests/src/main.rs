@@ -10,6 +10,7 @@ mod disk;
 mod http;
 mod plan;
 mod report;
+mod repository;
 mod results;
 mod runner;
 mod scenario;

@@ -13,6 +13,7 @@ use image::BuildOptions;
 use image::keys::{self, KeyStore};
 use image::tools::Tools;
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
 use crate::disk::Disk;
@@ -21,7 +22,7 @@ use crate::disk::Disk;
 pub const TRIAL_VERSION: &str = "0.2.0";
 /// Version of a release whose sshd cannot start.
 pub const BROKEN_VERSION: &str = "0.3.0";
-/// Version of the release that mends it.
+/// Version of the release that mends it, with much that the others do not have.
 pub const LATER_VERSION: &str = "0.4.0";
 /// Version of the release under test.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -75,13 +76,17 @@ pub fn prepare(images: &Path, results: &Path, build: bool) -> Result<Prepared> {
             true => KeyStore::open(&keys, &[])?,
             false => keys::create(&keys, &[], keys::ROOT_DAYS)?,
         };
-        let broken = broken_sshd()?;
+        let (broken, large) = (broken_sshd()?, large()?);
         for version in [VERSION, TRIAL_VERSION, BROKEN_VERSION, LATER_VERSION] {
             let options = BuildOptions {
                 version: version.to_string(),
                 out: Some(images.join(version)),
                 root: Some(store.newest().path.clone()),
-                overlay: (version == BROKEN_VERSION).then(|| broken.path().to_path_buf()),
+                overlay: match version {
+                    BROKEN_VERSION => Some(broken.path().to_path_buf()),
+                    LATER_VERSION => Some(large.path().to_path_buf()),
+                    _ => None,
+                },
                 ..BuildOptions::default()
             };
             image::build(&options).with_context(|| format!("building release {version}"))?;
@@ -106,6 +111,25 @@ fn broken_sshd() -> Result<TempDir> {
         "#!/bin/sh\necho 'sshd: this build is broken' >&2\nexit 1\n",
     )?;
     fs::set_permissions(&sshd, Permissions::from_mode(0o755))?;
+    Ok(overlay)
+}
+
+/// Bytes that a release has and the one before has not, so that fetching takes a while.
+const LARGE: usize = 64 << 20;
+
+/// Such bytes, always the same.
+fn large() -> Result<TempDir> {
+    let overlay = tempfile::tempdir().context("making an overlay")?;
+    let dir = overlay.path().join("usr/share/e2e");
+    fs::create_dir_all(&dir)?;
+    let mut bytes = Vec::with_capacity(LARGE);
+    for number in 0_u64.. {
+        if bytes.len() == LARGE {
+            break;
+        }
+        bytes.extend(Sha256::digest(number.to_le_bytes()));
+    }
+    fs::write(dir.join("large"), bytes)?;
     Ok(overlay)
 }
 

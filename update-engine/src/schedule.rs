@@ -32,8 +32,8 @@ pub fn pause(poll: Duration, failures: u32, random: f64) -> Duration {
 }
 
 /// How long to wait after the engine started.
-pub fn first_pause(random: f64) -> Duration {
-    SPREAD.mul_f64(random.clamp(0.0, 1.0))
+pub fn first_pause(poll: Duration, random: f64) -> Duration {
+    SPREAD.min(poll).mul_f64(random.clamp(0.0, 1.0))
 }
 
 #[cfg(test)]

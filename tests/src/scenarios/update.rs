@@ -1,24 +1,31 @@
 //! Updates: taken, proven on trial, taken back, all by policy.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use image::publish::{self, PublishOptions};
-use image::serve::Server;
 use qemu::Vm;
 use serde_json::{Value, json};
 
 use crate::context::{BOOT, Context, booted, same};
+use crate::disk::Disk;
+use crate::repository::{Missing, Repository};
 use crate::scenario::{Scenario, scenario};
-use crate::trial::{BROKEN_VERSION, LATER_VERSION, TRIAL_VERSION, VERSION};
+use crate::trial::{BROKEN_VERSION, DISK_GIB, LATER_VERSION, TRIAL_VERSION, VERSION};
 
-pub const SCENARIOS: &[Scenario] = &[scenario!(
-    a_host_takes_good_releases_and_comes_back_from_a_bad_one,
-    20,
-    "By policy alone: a release is taken, tried and kept; one whose sshd cannot start is taken \
-     back and denied with the failing unit named; the next one is taken."
-)];
+pub const SCENARIOS: &[Scenario] = &[
+    scenario!(
+        a_host_takes_good_releases_and_comes_back_from_a_bad_one,
+        15,
+        "By policy alone: a release is taken, tried and kept; one whose sshd cannot start is \
+         taken back and denied with the failing unit named; the next one is taken."
+    ),
+    scenario!(
+        an_update_cut_off_goes_on_where_it_was,
+        15,
+        "The engine killed, then the power cut, at 30, 60 and 90 % of a fetch: nothing that is \
+         in its slot is fetched again, and the release comes up."
+    ),
+];
 
 /// How long a host may take to see, fetch and arm a release; scaled.
 const TAKE: Duration = Duration::from_secs(240);
@@ -26,7 +33,7 @@ const TAKE: Duration = Duration::from_secs(240);
 fn a_host_takes_good_releases_and_comes_back_from_a_bad_one(context: &Context) -> Result<()> {
     let repository = Repository::start(context)?;
     repository.publish(VERSION)?;
-    let config = context.config(&repository.policy())?;
+    let config = context.config(&repository.config("poll = \"20s\"\nreboot = \"immediately\""))?;
     context.boot(&context.setup().ignition(config), |vm| {
         booted(&vm.wait_boot_complete(BOOT)?, VERSION, "a", "normal")?;
 
@@ -54,6 +61,78 @@ fn a_host_takes_good_releases_and_comes_back_from_a_bad_one(context: &Context) -
         blessed(vm, LATER_VERSION, "a")?;
         Ok(())
     })
+}
+
+/// When an update is cut off, in percent of what it fetches, and whether by a power cut;
+/// otherwise the engine is killed.
+const CUTS: [(u64, bool); 6] = [
+    (30, false),
+    (35, true),
+    (60, false),
+    (65, true),
+    (90, false),
+    (95, true),
+];
+
+fn an_update_cut_off_goes_on_where_it_was(context: &Context) -> Result<()> {
+    let repository = Repository::start(context)?;
+    repository.publish(VERSION)?;
+    repository.publish(LATER_VERSION)?;
+    let keys = "enabled = false\npoll = \"10s\"\nreboot = \"immediately\"";
+    let config = context.config(&repository.config(keys))?;
+    let disk = context.file("disk.img");
+    let disk = Disk::copy(&context.prepared().disk_image(), disk, DISK_GIB)?;
+    let missing = || Missing::on(&disk, &repository, VERSION, LATER_VERSION);
+    context.boot(&context.setup_on(&disk).ignition(config), |vm| {
+        booted(&vm.wait_boot_complete(BOOT)?, VERSION, "a", "normal")?;
+        let mut needed = missing()?;
+        let whole = needed.bytes();
+        repository.pass(whole * CUTS[0].0 / 100);
+        vm.exec_ok("updatectl apply --no-wait")?;
+        for (cut, (_, power)) in CUTS.into_iter().enumerate() {
+            repository.wait_still(TAKE)?;
+            if power {
+                vm.cut_power()?;
+            } else {
+                kill_engine(vm)?;
+            }
+            needed.check(&repository.asked())?;
+            needed = missing()?;
+            let done = whole.saturating_sub(needed.bytes());
+            match CUTS.get(cut + 1) {
+                Some((next, _)) => repository.pass((whole * next / 100).saturating_sub(done)),
+                None => repository.pass_all(),
+            }
+            if power {
+                vm.power_on()?;
+                booted(&vm.wait_boot_complete(BOOT)?, VERSION, "a", "normal")?;
+            }
+        }
+        goes_to(vm, LATER_VERSION, "b")?;
+        needed.check(&repository.asked())?;
+        blessed(vm, LATER_VERSION, "b").map(drop)
+    })
+}
+
+/// Most memory that an engine may take for an update, in KiB.
+const PEAK: u64 = 64 << 10;
+
+/// Kills the engine, after a look at the memory that it took.
+fn kill_engine(vm: &mut Vm) -> Result<()> {
+    let peak = resident(vm, "VmHWM")?;
+    ensure!(peak <= PEAK, "the engine took {peak} KiB");
+    vm.exec_ok("systemctl kill --signal=KILL update-engine.service")?;
+    // What it wrote is still in the guest's memory.
+    vm.exec_ok("sync")?;
+    Ok(())
+}
+
+/// A line of the engine's `/proc/PID/status`, in KiB.
+fn resident(vm: &mut Vm, name: &str) -> Result<u64> {
+    let pid = "$(systemctl show --value -p MainPID update-engine.service)";
+    let line = vm.exec_ok(&format!("grep {name}: /proc/{pid}/status"))?;
+    let value = line.split_whitespace().nth(1).and_then(|v| v.parse().ok());
+    value.with_context(|| format!("no number: {line}"))
 }
 
 /// Waits until the host has armed the release and rebooted into it by itself.
@@ -84,64 +163,4 @@ fn status(vm: &mut Vm) -> Result<Value> {
 
 fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
-}
-
-/// A repository that guests can reach.
-struct Repository<'a> {
-    context: &'a Context,
-    dir: PathBuf,
-    server: Server,
-}
-
-impl<'a> Repository<'a> {
-    /// An empty repository, served.
-    fn start(context: &'a Context) -> Result<Self> {
-        let dir = context.file("repository");
-        std::fs::create_dir(&dir).with_context(|| format!("creating {}", dir.display()))?;
-        let server = Server::start(&dir, ([127, 0, 0, 1], 0).into(), |_| {})?;
-        Ok(Self {
-            context,
-            dir,
-            server,
-        })
-    }
-
-    /// Makes a release the one that hosts go to.
-    fn publish(&self, version: &str) -> Result<()> {
-        let mut options = PublishOptions::new(&self.dir, self.context.prepared().keys());
-        options.channel = Some("stable".to_string());
-        options.from = Some(self.context.prepared().release(version));
-        // Bytes on the wire are not what is looked at here.
-        options.level = 1;
-        publish::publish(&options).with_context(|| format!("publishing {version}"))?;
-        Ok(())
-    }
-
-    /// A config whose policy follows the repository, and reboots by itself.
-    fn policy(&self) -> Value {
-        let port = self.server.address().port();
-        let policy = format!(
-            "[update]\nserver = \"http://10.0.2.2:{port}\"\npoll = \"20s\"\n\
-             reboot = \"immediately\"\n"
-        );
-        json!({
-            "ignition": { "version": "3.6.0" },
-            "storage": { "files": [{
-                "path": "/etc/ballast/config.d/50-e2e.toml",
-                "mode": 0o644,
-                "contents": { "source": format!("data:,{}", percent(&policy)) },
-            }] },
-        })
-    }
-}
-
-/// Text as the path of a `data:` URL.
-fn percent(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric();
-    text.bytes()
-        .map(|byte| match plain(byte) {
-            true => char::from(byte).to_string(),
-            false => format!("%{byte:02x}"),
-        })
-        .collect()
 }

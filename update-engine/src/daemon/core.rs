@@ -97,7 +97,8 @@ impl Core {
             log::error(&why);
             self.warnings.push(why);
         }
-        self.schedule_after(schedule::first_pause(schedule::random()));
+        let poll = self.update.poll.duration();
+        self.schedule_after(schedule::first_pause(poll, schedule::random()));
     }
 
     fn boot(&mut self) -> Result<(), String> {
