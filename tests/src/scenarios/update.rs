@@ -25,6 +25,12 @@ pub const SCENARIOS: &[Scenario] = &[
         "The engine killed, then the power cut, at 30, 60 and 90 % of a fetch: nothing that is \
          in its slot is fetched again, and the release comes up."
     ),
+    scenario!(
+        power_cuts_around_a_trial_leave_a_release_that_runs,
+        12,
+        "The power cut when an update begins, is read back, was armed, reboots, and three times \
+         on trial: the host comes up with the old or the new release, and takes the new one."
+    ),
 ];
 
 /// How long a host may take to see, fetch and arm a release; scaled.
@@ -112,6 +118,75 @@ fn an_update_cut_off_goes_on_where_it_was(context: &Context) -> Result<()> {
         needed.check(&repository.asked())?;
         blessed(vm, LATER_VERSION, "b").map(drop)
     })
+}
+
+/// Moments before a release runs: the attempt goes on, or the release is tried at once.
+const BEFORE: [(&str, &str, &str); 3] = [
+    ("state: idle -> fetching", VERSION, "a"),
+    ("reading it back", VERSION, "a"),
+    ("state: fetching -> written", TRIAL_VERSION, "b"),
+];
+
+/// Moments of a trial: it failed, whatever it was that stopped the host.
+const ON_TRIAL: [&str; 3] = [
+    "booting 0.2.0 from slot b (normal)",
+    "Welcome to ",
+    "checking the health of 0.2.0",
+];
+
+fn power_cuts_around_a_trial_leave_a_release_that_runs(context: &Context) -> Result<()> {
+    let repository = Repository::start(context)?;
+    repository.publish(VERSION)?;
+    repository.publish(TRIAL_VERSION)?;
+    let mut config = repository.config("enabled = false\npoll = \"5s\"\nreboot = \"immediately\"");
+    // Its lines are the moments.
+    config["systemd"] = json!({ "units": [{
+        "name": "update-engine.service",
+        "dropins": [{
+            "name": "50-console.conf",
+            "contents": "[Service]\nStandardError=journal+console\n",
+        }],
+    }] });
+    let disk = context.file("disk.img");
+    let disk = Disk::copy(&context.prepared().disk_image(), disk, DISK_GIB)?;
+    let config = context.config(&config)?;
+    context.boot(&context.setup_on(&disk).ignition(config), |vm| {
+        booted(&vm.wait_boot_complete(BOOT)?, VERSION, "a", "normal")?;
+        vm.exec_ok("updatectl apply --no-wait")?;
+        for (moment, version, slot) in BEFORE {
+            comes_back(vm, moment, version, slot)?;
+        }
+        blessed(vm, TRIAL_VERSION, "b")?;
+        let back = format!("updatectl apply --no-wait --allow-downgrade {VERSION}");
+        vm.exec_ok(&back)?;
+        comes_back(vm, &format!("rebooting into {VERSION}"), VERSION, "a")?;
+        blessed(vm, VERSION, "a")?;
+        for moment in ON_TRIAL {
+            vm.exec_ok(&format!("updatectl apply --no-wait {TRIAL_VERSION}"))?;
+            if moment != ON_TRIAL[0] {
+                vm.expect(ON_TRIAL[0], TAKE)?;
+            }
+            comes_back(vm, moment, VERSION, "a")?;
+            let denied = &status(vm)?["denied"][0];
+            same("denied", text(&denied["version"]), TRIAL_VERSION)?;
+            vm.exec_ok(&format!("updatectl allow {TRIAL_VERSION}"))?;
+        }
+        vm.exec_ok(&format!("updatectl apply --no-wait {TRIAL_VERSION}"))?;
+        goes_to(vm, TRIAL_VERSION, "b")?;
+        blessed(vm, TRIAL_VERSION, "b").map(drop)
+    })
+}
+
+/// Cuts the power at a moment; fails unless the host then comes up with this release.
+fn comes_back(vm: &mut Vm, moment: &str, version: &str, slot: &str) -> Result<()> {
+    vm.cut_power_when(moment, TAKE)?;
+    vm.power_on()?;
+    let boot = vm.wait_boot_complete_despite_failure(BOOT)?;
+    ensure!(
+        boot.version == version && boot.slot == slot,
+        "after a power cut at {moment:?} the host came up as {boot:?}"
+    );
+    Ok(())
 }
 
 /// Most memory that an engine may take for an update, in KiB.

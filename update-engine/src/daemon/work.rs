@@ -104,8 +104,13 @@ impl Core {
 
     /// Brings the figures up to date.
     pub fn measure(&mut self) {
-        if let Some(meter) = self.task.as_mut().and_then(|task| task.meter.as_mut()) {
-            meter.measure();
+        let Some(meter) = self.task.as_mut().and_then(|task| task.meter.as_mut()) else {
+            return;
+        };
+        let before = is_checking(&meter.last());
+        meter.measure();
+        if !before && is_checking(&meter.last()) {
+            log::info("everything is in its slot, reading it back");
         }
     }
 
