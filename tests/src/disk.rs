@@ -67,6 +67,11 @@ impl Disk {
             .with_context(|| format!("writing the table of {}", self.0.display()))
     }
 
+    /// The state of the slots.
+    pub fn slots(&self) -> Result<SlotTable> {
+        Ok(SlotTable::from_gpt(&self.table()?)?)
+    }
+
     /// Changes the state of the slots.
     pub fn edit_slots(&self, change: impl FnOnce(&mut SlotTable)) -> Result<()> {
         self.edit_table(|gpt| {

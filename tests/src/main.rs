@@ -15,16 +15,19 @@ mod results;
 mod runner;
 mod scenario;
 mod scenarios;
+mod soak;
 mod trial;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser;
 
+use crate::context::Context;
 use crate::plan::Plan;
 use crate::results::Results;
+use crate::trial::Prepared;
 
 /// Runs unit, property and integration tests, then scenarios in virtual machines.
 ///
@@ -52,6 +55,11 @@ struct Cli {
     /// [default: `results` in the cache directory]
     #[arg(long, value_name = "DIR")]
     results: Option<PathBuf>,
+
+    /// Instead of the tests: update a host again and again, and cut its power N times at
+    /// random moments
+    #[arg(long, value_name = "N", conflicts_with_all = ["filter", "list"])]
+    soak: Option<u32>,
 
     /// Do not build: test the releases that are there
     #[arg(long)]
@@ -88,18 +96,14 @@ fn run(cli: &Cli) -> Result<bool> {
     }
     let images = cli.images.clone();
     let images = images.unwrap_or_else(|| image::cache_dir().join("e2e"));
+    if let Some(cuts) = cli.soak {
+        return soak(cli, &images, cuts);
+    }
     plan.announce(&images);
     let mut report = report::Report::default();
     let prepared = match plan.scenarios.is_empty() {
         true => None,
-        false => {
-            let results = cli.results.clone();
-            let results = results.unwrap_or_else(|| image::cache_dir().join("results"));
-            let results = Results::take(results)?;
-            let mut prepared = trial::prepare(&images, results.dir(), !cli.no_build)?;
-            prepared.cpus = cli.cpus.into();
-            Some((prepared, results))
-        }
+        false => Some(prepare(cli, &images)?),
     };
     if plan.unit {
         report.add("unit", runner::cargo_test());
@@ -109,6 +113,23 @@ fn run(cli: &Cli) -> Result<bool> {
         runner::scenarios(&plan.scenarios, &prepared, &results, workers, &mut report);
     }
     Ok(report.finish())
+}
+
+fn prepare(cli: &Cli, images: &Path) -> Result<(Prepared, Results)> {
+    let results = cli.results.clone();
+    let results = results.unwrap_or_else(|| image::cache_dir().join("results"));
+    let results = Results::take(results)?;
+    let mut prepared = trial::prepare(images, results.dir(), !cli.no_build)?;
+    prepared.cpus = cli.cpus.into();
+    Ok((prepared, results))
+}
+
+fn soak(cli: &Cli, images: &Path, cuts: u32) -> Result<bool> {
+    let (prepared, results) = prepare(cli, images)?;
+    let context = Context::new(&prepared, &results.of("soak"), &results.work())?;
+    soak::soak(&context, cuts)?;
+    println!("e2e: soak: {cuts} power cuts, and the host came up after each");
+    Ok(true)
 }
 
 #[cfg(test)]

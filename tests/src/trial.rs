@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use bootloader::Slot;
 use bootloader::gpt::Guid;
 use bootloader::uki::Uki;
@@ -173,6 +173,34 @@ fn write_slot_b(disk: &Disk, release: &Path) -> Result<()> {
         Ok(())
     })?;
     disk.edit_slots(|slots| slots.arm(Slot::B, 1))
+}
+
+/// The release in a slot, by the names of its partitions. Fails unless the slot holds
+/// all of it.
+pub fn slot_holds(prepared: &Prepared, disk: &Disk, slot: Slot) -> Result<&'static str> {
+    let usr = disk.partition(&format!("usr-{slot}"))?;
+    for version in [VERSION, TRIAL_VERSION, BROKEN_VERSION, LATER_VERSION] {
+        let dir = prepared.release(version);
+        if verity_guids(&dir.join("release.json"))?[0] != usr.guid {
+            continue;
+        }
+        for (image, label) in [
+            ("boot.efi", format!("boot-{slot}")),
+            ("usr.img", format!("usr-{slot}")),
+            ("usr.verity", format!("usr-{slot}-verity")),
+        ] {
+            let path = dir.join(image);
+            let bytes = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+            let mut found = vec![0; bytes.len()];
+            disk.read(&label, 0, &mut found)?;
+            ensure!(found == bytes, "{label} does not hold all of {version}");
+        }
+        return Ok(version);
+    }
+    bail!(
+        "usr-{slot} has the GUID {}, which is no release's",
+        usr.guid
+    )
 }
 
 /// GUIDs of `/usr` and its verity tree: the halves of the root hash

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use bootloader::choose;
 use qemu::Vm;
 use serde_json::{Value, json};
 
@@ -10,7 +11,7 @@ use crate::context::{BOOT, Context, booted, same};
 use crate::disk::Disk;
 use crate::repository::{Missing, Repository};
 use crate::scenario::{Scenario, scenario};
-use crate::trial::{BROKEN_VERSION, DISK_GIB, LATER_VERSION, TRIAL_VERSION, VERSION};
+use crate::trial::{BROKEN_VERSION, DISK_GIB, LATER_VERSION, TRIAL_VERSION, VERSION, slot_holds};
 
 pub const SCENARIOS: &[Scenario] = &[
     scenario!(
@@ -154,19 +155,24 @@ fn power_cuts_around_a_trial_leave_a_release_that_runs(context: &Context) -> Res
         booted(&vm.wait_boot_complete(BOOT)?, VERSION, "a", "normal")?;
         vm.exec_ok("updatectl apply --no-wait")?;
         for (moment, version, slot) in BEFORE {
-            comes_back(vm, moment, version, slot)?;
+            comes_back(context, (vm, &disk), moment, (version, slot))?;
         }
         blessed(vm, TRIAL_VERSION, "b")?;
         let back = format!("updatectl apply --no-wait --allow-downgrade {VERSION}");
         vm.exec_ok(&back)?;
-        comes_back(vm, &format!("rebooting into {VERSION}"), VERSION, "a")?;
+        comes_back(
+            context,
+            (vm, &disk),
+            &format!("rebooting into {VERSION}"),
+            (VERSION, "a"),
+        )?;
         blessed(vm, VERSION, "a")?;
         for moment in ON_TRIAL {
             vm.exec_ok(&format!("updatectl apply --no-wait {TRIAL_VERSION}"))?;
             if moment != ON_TRIAL[0] {
                 vm.expect(ON_TRIAL[0], TAKE)?;
             }
-            comes_back(vm, moment, VERSION, "a")?;
+            comes_back(context, (vm, &disk), moment, (VERSION, "a"))?;
             let denied = &status(vm)?["denied"][0];
             same("denied", text(&denied["version"]), TRIAL_VERSION)?;
             vm.exec_ok(&format!("updatectl allow {TRIAL_VERSION}"))?;
@@ -177,9 +183,18 @@ fn power_cuts_around_a_trial_leave_a_release_that_runs(context: &Context) -> Res
     })
 }
 
-/// Cuts the power at a moment; fails unless the host then comes up with this release.
-fn comes_back(vm: &mut Vm, moment: &str, version: &str, slot: &str) -> Result<()> {
+/// Cuts the power at a moment; fails unless the slot that the selector will choose holds a
+/// release whole, and the host comes up with this one.
+fn comes_back(
+    context: &Context,
+    (vm, disk): (&mut Vm, &Disk),
+    moment: &str,
+    (version, slot): (&str, &str),
+) -> Result<()> {
     vm.cut_power_when(moment, TAKE)?;
+    let chosen = choose(&disk.slots()?).first.slot;
+    slot_holds(context.prepared(), disk, chosen)
+        .with_context(|| format!("after a power cut at {moment:?}"))?;
     vm.power_on()?;
     let boot = vm.wait_boot_complete_despite_failure(BOOT)?;
     ensure!(
