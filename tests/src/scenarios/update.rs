@@ -66,8 +66,22 @@ fn a_host_takes_good_releases_and_comes_back_from_a_bad_one(context: &Context) -
         repository.publish(LATER_VERSION)?;
         goes_to(vm, LATER_VERSION, "a")?;
         blessed(vm, LATER_VERSION, "a")?;
-        Ok(())
+        is_modest(vm)
     })
+}
+
+/// Most memory that an idle engine may hold, in KiB.
+const IDLE: u64 = 12 << 10;
+
+/// Fails if the engine holds much memory while it waits, or may do more than it must.
+fn is_modest(vm: &mut Vm) -> Result<()> {
+    // The next poll is seconds away when this one has ended.
+    vm.exec_ok("updatectl check")?;
+    let held = resident(vm, "VmRSS")?;
+    println!("     resident memory of the idle engine: {held} KiB");
+    ensure!(held <= IDLE, "the idle engine holds {held} KiB");
+    vm.exec_ok("systemd-analyze security --no-pager --threshold=40 update-engine.service")?;
+    Ok(())
 }
 
 /// When an update is cut off, in percent of what it fetches, and whether by a power cut;
