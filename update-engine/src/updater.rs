@@ -121,10 +121,6 @@ impl HostUpdater {
             .descriptor(version)
             .await
             .map_err(|e| Failure::of(&e))?;
-        let tree = server
-            .tree(&descriptor)
-            .await
-            .map_err(|e| Failure::of(&e))?;
         let opened = HostDisk::open(&self.host.disk);
         let mut disk = opened.map_err(|error| {
             Failure::Failed(format!("opening {}: {error}", self.host.disk.display()))
@@ -133,9 +129,18 @@ impl HostUpdater {
             slot: self.host.slot,
             root: self.host.root,
         };
+        // After an interruption it is there already.
+        let kept = install::kept_tree(&mut disk, running, &descriptor);
+        let tree = match kept.map_err(|e| Failure::of(&e))? {
+            Some(tree) => tree,
+            None => {
+                let tree = server.tree(&descriptor).await;
+                tree.map_err(|e| Failure::of(&e))?.into_inner().into()
+            }
+        };
         let release = Release {
             descriptor: &descriptor,
-            tree: tree.into_inner().into(),
+            tree,
         };
         let options = Options::default();
         let done = install::install(&mut disk, running, release, &server, &options, watch).await;

@@ -98,7 +98,7 @@ pub struct Progress {
     pub received: u64,
     /// Sent by the server in the last seconds, per second.
     pub rate: u64,
-    /// Seconds until everything is in place, if it goes on like this.
+    /// Seconds until everything was received, if it goes on like this.
     pub remaining: Option<u64>,
     /// Everything is in place, and is being read back.
     pub checking: bool,

@@ -3,7 +3,7 @@
 use bootloader::slot::SlotTable;
 
 use super::Core;
-use super::work::{in_place, is_checking};
+use super::work::is_checking;
 use crate::attempt::Attempt;
 use crate::host::Host;
 use crate::marks;
@@ -50,9 +50,10 @@ impl Core {
     fn progress(&self) -> Option<view::Progress> {
         let meter = self.task.as_ref()?.meter.as_ref()?;
         let figures = meter.last();
-        let done = in_place(&figures);
-        let left = figures.total.saturating_sub(done);
-        let remaining = (meter.speed >= 1.0).then(|| (left as f64 / meter.speed).ceil() as u64);
+        let done = figures.in_place();
+        let left = figures.expected.saturating_sub(figures.received);
+        let known = figures.expected > 0 && meter.rate >= 1.0;
+        let remaining = known.then(|| (left as f64 / meter.rate).ceil() as u64);
         Some(view::Progress {
             total: figures.total,
             done,

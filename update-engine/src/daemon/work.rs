@@ -57,8 +57,6 @@ pub(super) struct Meter {
     last: (Instant, Progress),
     /// Bytes received per second, smoothed.
     pub(super) rate: f64,
-    /// Bytes put in place per second, smoothed.
-    pub(super) speed: f64,
 }
 
 impl Meter {
@@ -68,7 +66,6 @@ impl Meter {
             progress,
             last: (Instant::now(), now),
             rate: 0.0,
-            speed: 0.0,
         }
     }
 
@@ -81,19 +78,11 @@ impl Meter {
         let now = (Instant::now(), *self.progress.borrow());
         let seconds = now.0.duration_since(self.last.0).as_secs_f64();
         if seconds > 0.0 {
-            let per_second = |new: u64, old: u64| new.saturating_sub(old) as f64 / seconds;
-            let rate = per_second(now.1.received, self.last.1.received);
-            let speed = per_second(in_place(&now.1), in_place(&self.last.1));
-            self.rate += (rate - self.rate) * 0.2;
-            self.speed += (speed - self.speed) * 0.2;
+            let received = now.1.received.saturating_sub(self.last.1.received);
+            self.rate += (received as f64 / seconds - self.rate) * 0.2;
         }
         self.last = now;
     }
-}
-
-/// Bytes of a release that are in their slot.
-pub(super) fn in_place(progress: &Progress) -> u64 {
-    progress.kept + progress.copied + progress.fetched
 }
 
 impl Core {
