@@ -55,8 +55,10 @@ impl<'a> Repository<'a> {
         let mut options = PublishOptions::new(&self.dir, prepared.keys());
         options.channel = Some("stable".to_string());
         options.from = Some(prepared.release(version));
-        // Bytes on the wire are not what is looked at here.
+        // Bytes on the wire are not what is looked at here, and a patch would leave
+        // nothing to stop in.
         options.level = 1;
+        options.patches = 0;
         publish::publish(&options).with_context(|| format!("publishing {version}"))?;
         Ok(())
     }
