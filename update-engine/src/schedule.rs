@@ -6,8 +6,11 @@ use std::time::Duration;
 /// First pause after a failure; it doubles with every further one.
 const FIRST_RETRY: Duration = Duration::from_secs(60);
 
-/// How long after its start the engine asks for the first time, at most: hosts that
-/// start together do not ask together.
+/// How long after its start the engine asks for the first time, at the earliest: a network
+/// takes a while.
+const SETTLE: Duration = Duration::from_secs(10);
+
+/// How much later, at most: hosts that start together do not ask together.
 const SPREAD: Duration = Duration::from_secs(60);
 
 /// A random number from 0 up to 1, for [`pause`]. Not for secrets: it is what the
@@ -33,7 +36,7 @@ pub fn pause(poll: Duration, failures: u32, random: f64) -> Duration {
 
 /// How long to wait after the engine started.
 pub fn first_pause(poll: Duration, random: f64) -> Duration {
-    SPREAD.min(poll).mul_f64(random.clamp(0.0, 1.0))
+    SETTLE + SPREAD.min(poll).mul_f64(random.clamp(0.0, 1.0))
 }
 
 #[cfg(test)]
@@ -48,6 +51,12 @@ mod tests {
         assert_eq!(pause(HOUR, 0, 0.5), HOUR);
         assert!(pause(HOUR, 0, 0.999) < Duration::from_secs(3960));
         assert!((0.0..1.0).contains(&random()));
+        assert_eq!(first_pause(HOUR, 0.0), SETTLE);
+        assert_eq!(first_pause(HOUR, 1.0), SETTLE + SPREAD);
+        assert_eq!(
+            first_pause(Duration::from_secs(5), 1.0),
+            Duration::from_secs(15)
+        );
     }
 
     #[test]
