@@ -407,6 +407,9 @@ impl Core {
             ));
         }
         let name = version.map_or_else(String::new, |version| version.to_string());
+        if let Some(why) = report.progress.patch.trouble() {
+            log::warn(format!("{name}: went on without its patch: {why}"));
+        }
         let message = format!("{name} is armed in slot {}; reboot to try it", report.slot);
         self.next = None;
         self.finish(task, "done", &message);

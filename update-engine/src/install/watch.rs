@@ -39,6 +39,18 @@ pub enum PatchUse {
     OtherBlocks,
 }
 
+impl PatchUse {
+    /// Why a patch was not applied to its end, for people.
+    pub fn trouble(&self) -> Option<String> {
+        match self {
+            Self::None | Self::Applied => None,
+            Self::NotServed => Some("it did not come".to_string()),
+            Self::Wrong(fault) => Some(fault.to_string()),
+            Self::OtherBlocks => Some("it makes other blocks than were signed".to_string()),
+        }
+    }
+}
+
 /// Figures of one installation. Bytes are of blocks in the slot, unless said otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Progress {

@@ -121,6 +121,7 @@ fn what_the_running_release_nearly_has_comes_from_the_patch() {
     assert_eq!(server.sent(), pair.patch.len() as u64);
     assert!(server.sent() * 20 < pair.new.usr_file.len() as u64);
     assert_eq!(progress.patched, progress.fetched);
+    assert_eq!(progress.patch.trouble(), None);
     assert_eq!(progress.expected, progress.received);
 }
 
@@ -207,6 +208,8 @@ fn a_patch_that_makes_other_blocks_is_given_up() {
     let progress = pair.install(pair.disk(), &pair.server());
     assert_eq!(progress.patch, PatchUse::OtherBlocks);
     assert_eq!(progress.patched, 0);
+    let trouble = progress.patch.trouble().unwrap();
+    assert!(trouble.contains("other blocks"), "{trouble}");
 }
 
 #[test]
