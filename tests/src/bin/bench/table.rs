@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use anyhow::{Context, Result};
+use benchmarks::aligned;
 use serde_json::{Value, json};
 
 use crate::measure::{BootTimes, Boots, Measurements, Sizes, Spread, ratio};
@@ -254,23 +255,6 @@ pub fn text(measured: &Measurements, rows: &[Row]) -> Result<String> {
         }
     }
     Ok(out)
-}
-
-/// A Markdown table with columns of equal width; the first row is the head.
-fn aligned(cells: &[[String; 6]]) -> String {
-    let width = |n: usize| cells.iter().map(|row| row[n].chars().count()).max();
-    let widths: [usize; 6] = std::array::from_fn(|n| width(n).unwrap_or(0));
-    let mut out = String::new();
-    for (number, row) in cells.iter().enumerate() {
-        let padded = row.iter().zip(widths).map(|(c, w)| format!("| {c:w$} "));
-        out.extend(padded);
-        out += "|\n";
-        if number == 0 {
-            out.extend(widths.map(|w| format!("|{:-<1$}", "", w + 2)));
-            out += "|\n";
-        }
-    }
-    out
 }
 
 /// The same for programs. Times in seconds, memory in MiB, sizes in bytes.
