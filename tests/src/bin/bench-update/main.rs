@@ -150,20 +150,30 @@ impl<'a> Bench<'a> {
             patches,
         };
         let [old_usr, new_usr] = [old, new].map(|build| build.join("usr.img"));
-        eprintln!("bench: pair {name}: our update");
+        let tell = |what: &str, bytes: u64| {
+            eprintln!("bench: pair {name}: {what}: {:.2} MB", bytes as f64 / 1e6);
+        };
         let frames = measure(&case(false))?;
+        tell("no patch", frames.usr.bytes);
         let patch = measure(&case(true))?;
-        eprintln!("bench: pair {name}: casync, RAUC, whole images");
+        tell("with patch", patch.usr.bytes);
+        let dd = peers::dd(&self.tools, &new_usr, self.scratch)?;
+        let casync = peers::casync(&self.tools, &old_usr, &new_usr, self.scratch)?;
+        tell("casync", casync.bytes);
+        let rauc = peers::rauc(&self.tools, &old_usr, &new_usr, self.scratch)?;
+        tell("RAUC", rauc.bytes);
+        let whole = peers::whole(&self.tools, &new_usr, self.scratch)?;
+        tell("whole, xz", whole.xz);
         Ok(Pair {
             name,
             size: fs::metadata(&new_usr).context("reading the image")?.len(),
             frames: frames.usr,
             patch: patch.usr,
             boot: frames.boot,
-            casync: peers::casync(&self.tools, &old_usr, &new_usr, self.scratch)?,
-            rauc: peers::rauc(&self.tools, &old_usr, &new_usr, self.scratch)?,
-            whole: peers::whole(&self.tools, &new_usr, self.scratch)?,
-            dd: peers::dd(&self.tools, &new_usr, self.scratch)?,
+            casync,
+            rauc,
+            whole,
+            dd,
         })
     }
 }

@@ -237,7 +237,10 @@ mod tests {
             "{text}"
         );
         let rauc = text.lines().find(|line| line.contains("RAUC adaptive (c"));
-        let cells = rauc.unwrap().split('|').filter(|cell| cell.trim().is_empty());
+        let cells = rauc
+            .unwrap()
+            .split('|')
+            .filter(|cell| cell.trim().is_empty());
         // Four that were not measured, and the two ends of the line.
         assert_eq!(cells.count(), 6, "{text}");
     }
