@@ -97,10 +97,15 @@ fn file(entry: &Entry) -> Value {
         "user": entry.owner.0.json(),
         "group": entry.owner.1.json(),
         "contents": {
-            "source": format!("data:;base64,{}", BASE64.encode(content)),
+            "source": data_url(content),
             "verification": { "hash": format!("sha256-{}", hex(content)) },
         },
     })
+}
+
+/// A URL that is its own content (RFC 2397).
+pub fn data_url(content: impl AsRef<[u8]>) -> String {
+    format!("data:;base64,{}", BASE64.encode(content))
 }
 
 fn hex(content: &[u8]) -> String {

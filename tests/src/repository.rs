@@ -15,6 +15,7 @@ use sha2::{Digest as _, Sha256};
 use update_engine::frames::FrameTable;
 use update_engine::release::{BLOCK, BOOT_FRAMES, Descriptor, Frame, USR_FRAMES};
 
+use crate::config::data_url;
 use crate::context::Context;
 use crate::disk::Disk;
 use crate::http::HOST_AS_SEEN_BY_GUESTS;
@@ -74,7 +75,7 @@ impl<'a> Repository<'a> {
             "storage": { "files": [{
                 "path": "/etc/ballast/config.d/50-e2e.toml",
                 "mode": 0o644,
-                "contents": { "source": format!("data:,{}", percent(&policy)) },
+                "contents": { "source": data_url(&policy) },
             }] },
         })
     }
@@ -285,17 +286,6 @@ fn descriptor(repository: &Path, version: &str) -> Result<Descriptor> {
         }
     }
     anyhow::bail!("{} holds no descriptor", dir.display())
-}
-
-/// Text as the path of a `data:` URL.
-fn percent(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric();
-    text.bytes()
-        .map(|byte| match plain(byte) {
-            true => char::from(byte).to_string(),
-            false => format!("%{byte:02x}"),
-        })
-        .collect()
 }
 
 #[cfg(test)]

@@ -32,6 +32,7 @@ pub fn soak(context: &Context, cuts: u32) -> Result<()> {
     let disk = context.file("disk.img");
     let disk = Disk::copy(&context.prepared().disk_image(), disk, DISK_GIB)?;
     let seed = SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos() as u64;
+    println!("e2e: soak: seed {seed}");
     let mut random = Random(seed | 1);
     context.boot(&context.setup_on(&disk).ignition(config), |vm| {
         vm.wait_boot_complete(BOOT)?;

@@ -3,6 +3,7 @@
 mod commands;
 mod core;
 mod show;
+mod task;
 mod work;
 
 #[cfg(test)]

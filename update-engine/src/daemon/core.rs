@@ -10,7 +10,8 @@ use policy::{Follower, Severity};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::work::{Done, Task};
+use super::task::Task;
+use super::work::Done;
 use super::{CommandError, Machine, Setup};
 use crate::attempt::{Attempt, Boot, Duty, Event, Job};
 use crate::host::Host;

@@ -3,7 +3,7 @@
 use bootloader::slot::SlotTable;
 
 use super::Core;
-use super::work::is_checking;
+use super::task::is_checking;
 use crate::attempt::Attempt;
 use crate::host::Host;
 use crate::marks;

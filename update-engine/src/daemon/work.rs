@@ -5,11 +5,11 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use semver::Version;
 use tokio::sync::watch;
-use tokio::time::Instant;
 
+use super::task::{Meter, Task, is_checking};
 use super::{CommandError, Core};
 use crate::attempt::{Attempt, By, Event, Job};
-use crate::install::{Phase, Progress, Report, Watch};
+use crate::install::{Progress, Report, Watch};
 use crate::log;
 use crate::next::{self, Next, Offer, Situation, Wish};
 use crate::settings::Reboot;
@@ -25,64 +25,6 @@ pub enum Done {
     Looked(Result<Offer, Failure>),
     /// How the installation ended.
     Installed(Result<Report, Failure>),
-}
-
-/// What goes on.
-#[derive(Debug)]
-pub(super) struct Task {
-    /// Its number on D-Bus, if an operator began it.
-    job: Option<u32>,
-    wish: Wish,
-    by: By,
-    /// Only ask.
-    only_check: bool,
-    /// Set to stop it.
-    cancel: watch::Sender<bool>,
-    /// Figures, while it installs.
-    pub(super) meter: Option<Meter>,
-}
-
-impl Task {
-    /// Stops it, at the next place where it can be stopped.
-    pub(super) fn cancel(&self) {
-        self.cancel.send_replace(true);
-    }
-}
-
-/// Figures of an installation over time.
-#[derive(Debug)]
-pub(super) struct Meter {
-    progress: watch::Receiver<Progress>,
-    /// When was measured last, and how much there was then.
-    last: (Instant, Progress),
-    /// Bytes received per second, smoothed.
-    pub(super) rate: f64,
-}
-
-impl Meter {
-    fn new(progress: watch::Receiver<Progress>) -> Self {
-        let now = *progress.borrow();
-        Self {
-            progress,
-            last: (Instant::now(), now),
-            rate: 0.0,
-        }
-    }
-
-    /// The figures as they were when they were measured.
-    pub(super) fn last(&self) -> Progress {
-        self.last.1
-    }
-
-    fn measure(&mut self) {
-        let now = (Instant::now(), *self.progress.borrow());
-        let seconds = now.0.duration_since(self.last.0).as_secs_f64();
-        if seconds > 0.0 {
-            let received = now.1.received.saturating_sub(self.last.1.received);
-            self.rate += (received as f64 / seconds - self.rate) * 0.2;
-        }
-        self.last = now;
-    }
 }
 
 impl Core {
@@ -478,9 +420,4 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), Command
         Ok(_) => Ok(()),
         Err(error) => Err(CommandError::Failed(format!("starting a thread: {error}"))),
     }
-}
-
-/// Where in an installation all blocks are in place.
-pub(super) fn is_checking(progress: &Progress) -> bool {
-    matches!(progress.phase, Phase::Checking | Phase::Armed)
 }
