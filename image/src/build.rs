@@ -92,6 +92,8 @@ struct Job {
     root: RootFile,
     /// Work in progress; removed in the end.
     scratch: PathBuf,
+    /// Compressed parts of an initrd, for the next release.
+    kept: PathBuf,
     /// Where the outputs are made.
     out: PathBuf,
 }
@@ -142,6 +144,7 @@ pub fn build(options: &BuildOptions) -> Result<PathBuf> {
         overlay: options.overlay.clone(),
         root,
         scratch,
+        kept: work.join("initrd-parts"),
         out: partial,
     };
     assemble(&job, &mut progress, &tree, &programs)?;

@@ -14,6 +14,7 @@ pub mod cache;
 mod durable;
 pub mod host;
 pub mod keys;
+mod parallel;
 pub mod progress;
 pub mod publish;
 #[cfg(any(test, feature = "testing"))]

@@ -4,7 +4,6 @@ mod channel;
 mod cut;
 mod erofs;
 mod frames;
-mod parallel;
 mod patch;
 mod repository;
 mod source;

@@ -24,6 +24,14 @@ pub const CREDENTIAL: &str = "ssh.ephemeral-authorized_keys-all";
 /// Longest pause between two attempts to connect.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// How long the first attempt to log in may take; each later one twice as long as the one
+/// before. QEMU takes a connection before the guest's network is there, and offers it to
+/// the guest again only after many seconds, so that a new one gets through earlier.
+const PATIENCE: Duration = Duration::from_secs(4);
+
+/// The longest attempt.
+const PATIENCE_LIMIT: Duration = Duration::from_secs(64);
+
 /// How long the guest may be silent before it is asked whether it lives.
 const ALIVE: Duration = Duration::from_secs(4);
 
@@ -138,6 +146,7 @@ impl Ssh {
         give_up: impl Fn() -> Option<Error>,
     ) -> Result<()> {
         let mut pause = Duration::from_millis(50);
+        let mut patience = PATIENCE;
         let mut reason = String::new();
         while !self.is_connected() {
             if let Some(error) = give_up() {
@@ -150,10 +159,11 @@ impl Ssh {
                     console: String::new(),
                 });
             };
-            match self.attempt(port, left)? {
+            match self.attempt(port, left.min(patience))? {
                 Ok(master) => self.master = Some(master),
                 Err(why) => {
                     reason = why;
+                    patience = (patience * 2).min(PATIENCE_LIMIT);
                     thread::sleep(pause.min(left));
                     pause = (pause * 2).min(PAUSE);
                 }
@@ -169,7 +179,7 @@ impl Ssh {
         left: Duration,
     ) -> Result<std::result::Result<Master, String>> {
         self.disconnect();
-        let timeout = left.as_secs().clamp(5, 60);
+        let timeout = left.as_secs().max(1);
         let alive = scaled(ALIVE).as_secs().max(1);
         let mut command = self.command(port);
         command

@@ -20,7 +20,7 @@ pub const BOOT: Duration = Duration::from_secs(120);
 /// How long one step of a boot may take; scaled.
 pub const STEP: Duration = Duration::from_secs(60);
 /// Memory of a scenario's machine, in MiB.
-const MEMORY_MIB: u32 = 1024;
+pub const MEMORY_MIB: u32 = 1024;
 
 /// One scenario's releases, tools and directories.
 pub struct Context {

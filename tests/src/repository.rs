@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use image::publish::{self, PublishOptions};
 use image::serve::{Answer, Server};
+use qemu::Vm;
 use qemu::deadline::scaled;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -23,6 +24,9 @@ use crate::http::HOST_AS_SEEN_BY_GUESTS;
 /// Bytes that the engine rather fetches than asks twice: the largest hole between two
 /// frames of one request.
 const GAP: u64 = 4 << 10;
+
+/// Where hosts have the policy.
+const POLICY: &str = "/etc/ballast/config.d/50-e2e.toml";
 
 /// A repository, served until it is dropped.
 pub struct Repository<'a> {
@@ -64,20 +68,29 @@ impl<'a> Repository<'a> {
         Ok(())
     }
 
-    /// A config whose policy follows the repository, with these further keys of
-    /// `[update]`.
-    pub fn config(&self, keys: &str) -> Value {
+    /// A policy that follows the repository, with these further keys of `[update]`.
+    fn policy(&self, keys: &str) -> String {
         let port = self.server.as_ref().map_or(0, |s| s.address().port());
         let server = format!("http://{HOST_AS_SEEN_BY_GUESTS}:{port}");
-        let policy = format!("[update]\nserver = \"{server}\"\n{keys}\n");
+        format!("[update]\nserver = \"{server}\"\n{keys}\n")
+    }
+
+    /// A config with such a policy.
+    pub fn config(&self, keys: &str) -> Value {
         json!({
             "ignition": { "version": "3.6.0" },
             "storage": { "files": [{
-                "path": "/etc/ballast/config.d/50-e2e.toml",
+                "path": POLICY,
                 "mode": 0o644,
-                "contents": { "source": data_url(&policy) },
+                "contents": { "source": data_url(self.policy(keys)) },
             }] },
         })
+    }
+
+    /// Gives such a policy to a host that runs.
+    pub fn follow(&self, vm: &mut Vm, keys: &str) -> Result<()> {
+        vm.exec_ok("mkdir -p /etc/ballast/config.d")?;
+        Ok(vm.write_file(POLICY, self.policy(keys).as_bytes())?)
     }
 
     /// Lets everything pass until `bytes` more of images were asked for; then the server

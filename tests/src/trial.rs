@@ -1,4 +1,4 @@
-//! The releases under test, and a disk that is about to try the second one.
+//! The releases under test, and disks of hosts that run the first one.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -12,10 +12,12 @@ use bootloader::uki::Uki;
 use image::BuildOptions;
 use image::keys::{self, KeyStore};
 use image::tools::Tools;
+use qemu::{Setup, Storage};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
+use crate::context::{BOOT, MEMORY_MIB, STEP};
 use crate::disk::Disk;
 
 /// Version of the second release.
@@ -45,8 +47,12 @@ impl Prepared {
         self.images.join(VERSION).join("disk.img")
     }
 
-    /// Disk image of the release under test with the second release armed in
-    /// slot b, one try.
+    /// Disk image of a host that has booted the release under test once, without a config.
+    pub fn lived_image(&self) -> PathBuf {
+        self.images.join("lived.img")
+    }
+
+    /// Disk image of such a host with the second release armed in slot b, one try.
     pub fn trial_image(&self) -> PathBuf {
         self.images.join("trial.img")
     }
@@ -97,7 +103,20 @@ pub fn prepare(images: &Path, results: &Path, build: bool) -> Result<Prepared> {
         cpus: 2,
         images: images.to_path_buf(),
     };
-    write_trial_image(&prepared)?;
+    let (release, trial) = (prepared.disk_image(), prepared.trial_file("release.json"));
+    let (lived, armed) = (prepared.lived_image(), prepared.trial_image());
+    derive(&lived, &[&release], |partial| {
+        println!("e2e: booting the release under test once");
+        live(
+            &prepared,
+            &Disk::copy(&release, partial, DISK_GIB)?,
+            results,
+        )
+    })?;
+    derive(&armed, &[&lived, &trial], |partial| {
+        let disk = Disk::copy(&lived, partial, DISK_GIB)?;
+        write_slot_b(&disk, &prepared.release(TRIAL_VERSION))
+    })?;
     Ok(prepared)
 }
 
@@ -133,22 +152,40 @@ fn large() -> Result<TempDir> {
     Ok(overlay)
 }
 
-/// Makes the trial image unless it is newer than what it is made of: snapshots
-/// belong to one state of the image.
-fn write_trial_image(prepared: &Prepared) -> Result<()> {
+/// Makes `image` by `make`, which gets another path, unless it is newer than all that it
+/// is made of: snapshots belong to one state of an image.
+fn derive(image: &Path, parts: &[&Path], make: impl FnOnce(PathBuf) -> Result<()>) -> Result<()> {
     let changed = |path: &Path| fs::metadata(path).and_then(|m| m.modified());
-    let image = prepared.trial_image();
-    let parts = [prepared.disk_image(), prepared.trial_file("release.json")];
-    if let Ok(made) = changed(&image) {
-        let newer = |part: &PathBuf| changed(part).is_ok_and(|time| time < made);
-        if parts.iter().all(newer) {
+    if let Ok(made) = changed(image) {
+        let older = |part: &&Path| changed(part).is_ok_and(|time| time < made);
+        if parts.iter().all(older) {
             return Ok(());
         }
     }
     let partial = image.with_extension("partial");
-    let disk = Disk::copy(&prepared.disk_image(), partial, DISK_GIB)?;
-    write_slot_b(&disk, &prepared.images.join(TRIAL_VERSION))?;
-    fs::rename(disk.path(), &image).with_context(|| format!("creating {}", image.display()))
+    make(partial.clone()).with_context(|| format!("making {}", image.display()))?;
+    fs::rename(&partial, image).with_context(|| format!("creating {}", image.display()))
+}
+
+/// Boots the host on `disk` for the first time, and shuts it down. Console and journal
+/// are kept in `results/first-boot`.
+fn live(prepared: &Prepared, disk: &Disk, results: &Path) -> Result<()> {
+    let kept = results.join("first-boot");
+    image::tools::remove_tree(&kept)?;
+    fs::create_dir_all(&kept).with_context(|| format!("creating {}", kept.display()))?;
+    let storage = Storage::Kept(disk.path().to_path_buf());
+    let setup = Setup::new(disk.path())
+        .cpus(prepared.cpus)
+        .memory_mib(MEMORY_MIB)
+        .results(&kept)
+        .storage(storage);
+    let tools = Arc::clone(&prepared.tools);
+    let mut vm = setup.boot(tools)?;
+    vm.wait_boot_complete(BOOT)?;
+    // What runs once in the life of a host has run.
+    vm.exec("systemctl is-system-running --wait")?;
+    vm.shutdown(STEP)?;
+    Ok(())
 }
 
 /// Writes `release` into slot b, which an update would leave like this, and

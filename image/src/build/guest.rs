@@ -10,14 +10,36 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use super::source_dir;
+use crate::cache::Key;
 use crate::host::capture;
-use crate::tools::{Tools, run_logged};
+use crate::tools::{Tools, remove_tree, run_logged};
 
 /// The target of the boot selector.
 pub const SELECTOR_TARGET: &str = "x86_64-unknown-uefi";
 
 /// The target of what runs on the host.
 const HOST_TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// What the programs are compiled from, and the profile and versions that they share.
+const SOURCES: [&str; 16] = [
+    "Cargo.toml",
+    "Cargo.lock",
+    ".cargo/config.toml",
+    "bootloader/Cargo.toml",
+    "bootloader/build.rs",
+    "bootloader/src",
+    "ignition/Cargo.toml",
+    "ignition/src",
+    "policy/Cargo.toml",
+    "policy/src",
+    "update-engine/Cargo.toml",
+    "update-engine/src",
+    // Members without a program are part of the workspace that cargo reads.
+    "image/Cargo.toml",
+    "qemu/Cargo.toml",
+    "tests/Cargo.toml",
+    "image/src/build/guest.rs",
+];
 
 /// Compiled programs.
 #[derive(Debug, Clone)]
@@ -45,10 +67,46 @@ impl Programs {
     }
 }
 
-/// Compiles what changed; the object files are kept under `work`.
+/// The programs made from the sources as they are. Compiles if they are not there; object
+/// files and programs are kept under `work`.
 pub fn build(tools: &Tools, work: &Path) -> Result<Programs> {
+    let kept = work.join("guest-programs");
+    let made = kept.join(key(tools)?);
+    if !made.is_dir() {
+        let fresh = compile(tools, work)?;
+        // Those of other sources: one set is enough.
+        remove_tree(&kept)?;
+        let partial = kept.join(".partial");
+        fs::create_dir_all(&partial).with_context(|| format!("creating {}", partial.display()))?;
+        for program in fresh.all() {
+            let to = partial.join(program.file_name().unwrap_or_default());
+            fs::copy(program, &to).with_context(|| format!("copying {}", program.display()))?;
+        }
+        fs::rename(&partial, &made).with_context(|| format!("creating {}", made.display()))?;
+    }
+    Ok(Programs {
+        ignition: made.join("ignition"),
+        update_engine: made.join("update-engine"),
+        updatectl: made.join("updatectl"),
+        selector: made.join("selector.efi"),
+    })
+}
+
+/// Stands for the sources, the compiler and what the programs are linked with.
+fn key(tools: &Tools) -> Result<String> {
+    let mut key = Key::default();
+    key.add("compiler", capture(Command::new("rustc").arg("-vV"))?)
+        .add("tools", tools.id());
+    for path in SOURCES {
+        key.add("path", path).add_path(&source_dir().join(path))?;
+    }
+    Ok(key.finish())
+}
+
+fn compile(tools: &Tools, work: &Path) -> Result<Programs> {
     let target = work.join("guest-target");
     fs::create_dir_all(&target).with_context(|| format!("creating {}", target.display()))?;
+    forget_other_clone(&target)?;
     let cargo_home = home_of("CARGO_HOME", ".cargo");
     let sysroot = capture(Command::new("rustc").args(["--print", "sysroot"]))?;
     fs::create_dir_all(cargo_home.join("registry"))?;
@@ -96,6 +154,33 @@ pub fn build(tools: &Tools, work: &Path) -> Result<Programs> {
         updatectl: host("updatectl"),
         selector: target.join(SELECTOR_TARGET).join("release/selector.efi"),
     })
+}
+
+/// Makes cargo compile our own crates again if another clone compiled last: it goes by
+/// the times of files, and all clones are `/src` to it.
+fn forget_other_clone(target: &Path) -> Result<()> {
+    let path = target.join(".clone");
+    let clone = source_dir().display().to_string();
+    if fs::read_to_string(&path).is_ok_and(|last| last == clone) {
+        return Ok(());
+    }
+    for triple in [HOST_TARGET, SELECTOR_TARGET] {
+        let fingerprints = target.join(triple).join("release/.fingerprint");
+        let Ok(entries) = fs::read_dir(&fingerprints) else {
+            continue;
+        };
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            let ours = |member: &&str| name.to_string_lossy().starts_with(*member);
+            if ["bootloader-", "ignition-", "policy-", "update-engine-"]
+                .iter()
+                .any(ours)
+            {
+                remove_tree(&entry.path())?;
+            }
+        }
+    }
+    fs::write(&path, clone).with_context(|| format!("writing {}", path.display()))
 }
 
 /// A directory named by `variable`, or `name` in the home directory.

@@ -5,13 +5,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
 use super::{Job, cpio, elf, source_dir, stage};
-use crate::cache::walk;
+use crate::cache::{sha256_file, walk};
+use crate::parallel;
 use crate::tools::run_logged;
 
 /// Directories and links that every initrd has.
@@ -72,29 +72,44 @@ pub fn make(job: &Job, stage: &Path, tree: &Path) -> Result<PathBuf> {
         &own.join("etc/systemd/system"),
     )?;
     copy(stage, &own, Path::new("usr/lib/os-release"))?;
-    let archive = job.scratch.join("initrd.img");
-    let mut out =
-        fs::File::create(&archive).with_context(|| format!("creating {}", archive.display()))?;
-    for part in [base, drivers, own] {
-        compress(job, &part, &mut out)?;
+    let parts = parallel::map(&[base, drivers, own], |part| compressed(job, part));
+    let mut bytes = Vec::new();
+    for part in parts {
+        bytes.extend(part?);
+        // The kernel passes over zeros.
+        bytes.resize(bytes.len().next_multiple_of(4096), 0);
     }
+    let archive = job.scratch.join("initrd.img");
+    fs::write(&archive, bytes).with_context(|| format!("writing {}", archive.display()))?;
     Ok(archive)
 }
 
-/// Appends the compressed archive of `root` to `out`, padded with zeros, which
-/// the kernel passes over.
-fn compress(job: &Job, root: &Path, out: &mut fs::File) -> Result<()> {
+/// The compressed archive of `root`. Kept, because most releases have the same
+/// programs and modules in their initrd as the one built before.
+fn compressed(job: &Job, root: &Path) -> Result<Vec<u8>> {
     let plain = root.with_extension("cpio");
-    let packed = root.with_extension("cpio.zst");
     let file = fs::File::create(&plain).with_context(|| format!("creating {}", plain.display()))?;
     cpio::write(root, std::io::BufWriter::new(file))?;
+    let part = root.file_name().unwrap_or_default().to_string_lossy();
+    let name = format!("{part}-{}.zst", sha256_file(&plain)?);
+    let kept = job.kept.join(&name);
+    if let Ok(bytes) = fs::read(&kept) {
+        return Ok(bytes);
+    }
+    let packed = root.with_extension("cpio.zst");
     let mut zstd = job.tools.command("zstd");
     zstd.args(["-19", "--single-thread", "--force", "--quiet", "-o"])
         .args([&packed, &plain]);
-    run_logged(&mut zstd, "zstd")?;
-    let mut bytes = fs::read(&packed).with_context(|| format!("reading {}", packed.display()))?;
-    bytes.resize(bytes.len().next_multiple_of(4096), 0);
-    out.write_all(&bytes).context("writing the initrd")
+    run_logged(&mut zstd, &format!("zstd-{part}"))?;
+    fs::create_dir_all(&job.kept).with_context(|| format!("creating {}", job.kept.display()))?;
+    for old in fs::read_dir(&job.kept)?.flatten() {
+        let is_part = |name: &str| name.starts_with(&format!("{part}-"));
+        if is_part(&old.file_name().to_string_lossy()) {
+            fs::remove_file(old.path())?;
+        }
+    }
+    fs::rename(&packed, &kept).with_context(|| format!("creating {}", kept.display()))?;
+    fs::read(&kept).with_context(|| format!("reading {}", kept.display()))
 }
 
 /// Lines of a list file without comments.

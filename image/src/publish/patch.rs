@@ -16,8 +16,8 @@ use update_engine::patch::{Draft, MAX_CONTENT, MAX_FRAME, Origin};
 use update_engine::release::{BLOCK, Digest, Frame};
 use zstd::zstd_safe::CParameter;
 
-use super::parallel;
 use crate::durable;
+use crate::parallel;
 use differences::{Difference, differences};
 
 /// Level of zstd: the best. What is in a frame fits the window, hosts need no more for it.

@@ -1,5 +1,7 @@
 //! The partition table and the choice of a slot on real firmware.
 
+use std::path::Path;
+
 use anyhow::{Result, ensure};
 use bootloader::Slot;
 use qemu::Vm;
@@ -23,7 +25,7 @@ pub const SCENARIOS: &[Scenario] = &[
 ];
 
 fn without_an_eligible_slot_the_last_resort_boots(context: &Context) -> Result<()> {
-    let disk = copy(context)?;
+    let disk = copy(context, &context.prepared().lived_image())?;
     disk.edit_slots(|slots| slots.disarm(Slot::A))?;
     context.boot(&context.setup_on(&disk), |vm| {
         vm.expect("no eligible slot starts", STEP)?;
@@ -34,7 +36,7 @@ fn without_an_eligible_slot_the_last_resort_boots(context: &Context) -> Result<(
 
 /// Some firmware, such as OVMF, repairs the table before the selector can.
 fn a_damaged_partition_table_boots_and_is_repaired(context: &Context) -> Result<()> {
-    let disk = copy(context)?;
+    let disk = copy(context, &context.prepared().disk_image())?;
     // Moves the backup to the end of the disk, as an earlier boot would have.
     disk.edit_table(|_| Ok(()))?;
     let table = disk.table()?;
@@ -62,7 +64,6 @@ fn cut_when_the_kernel_runs(vm: &mut Vm) -> Result<()> {
     Ok(vm.cut_power_when("Linux version ", STEP)?)
 }
 
-fn copy(context: &Context) -> Result<Disk> {
-    let image = context.prepared().disk_image();
-    Disk::copy(&image, context.file("disk.img"), DISK_GIB)
+fn copy(context: &Context, image: &Path) -> Result<Disk> {
+    Disk::copy(image, context.file("disk.img"), DISK_GIB)
 }

@@ -7,7 +7,8 @@ use anyhow::{Context, Result, ensure};
 
 use super::Images;
 use super::pairs::{Layout, Pair, pairs};
-use crate::publish::{erofs, parallel};
+use crate::parallel;
+use crate::publish::erofs;
 
 /// Bytes of the new image that are made from bytes of the earlier one.
 #[derive(Debug, Clone, PartialEq, Eq)]
