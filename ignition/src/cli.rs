@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{ArgAction, Parser};
 
-use crate::provider::{self, Cmdline, ProviderError};
+use crate::provider::{self, Cmdline, ProviderError, System};
 use crate::stage::{Settings, Stage};
 
 /// Without the firmware's item, as on a machine that is not QEMU, it gives no
@@ -17,7 +17,7 @@ const DEFAULT_PLATFORM: &str = "qemu";
 #[derive(Debug, Parser)]
 #[command(name = "ignition", disable_version_flag = true)]
 pub struct Args {
-    /// Platform the machine runs on (file, metal, qemu) [default: the kernel
+    /// Platform the machine runs on (aws, azure, qemu, …) [default: the kernel
     /// argument ignition.platform.id, else qemu]
     #[arg(long)]
     pub platform: Option<String>,
@@ -78,6 +78,7 @@ impl Args {
             state_file: self.state_file,
             fetch_timeout: self.fetch_timeout,
             cmdline,
+            system: System::from_environment(),
         })
     }
 }

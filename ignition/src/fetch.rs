@@ -1,15 +1,20 @@
-//! Brings what a `source` names: `data:`, `http:` and `https:`, decompressed
+//! Brings what a `source` names: `data:`, `http:`, `https:`, `tftp:`, decompressed
 //! and verified on the way, in bounded memory.
 
 mod digest;
 mod error;
+mod forward;
 mod http;
+mod patience;
+mod proxy;
 mod sink;
 mod source;
+pub mod tftp;
 mod trust;
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use flate2::read::MultiGzDecoder;
@@ -18,9 +23,13 @@ use crate::config::{Config, Resource, list};
 
 pub use digest::{Digest, hex};
 pub use error::FetchError;
+pub(crate) use http::{Call, Reach};
+pub use proxy::problem as proxy_problem;
 pub use source::{Source, UrlError, public_name};
 
 use digest::Hasher;
+use patience::Stop;
+use proxy::Proxies;
 use sink::{Memory, Sink};
 
 /// Largest accepted config or certificate bundle, decompressed.
@@ -38,13 +47,14 @@ pub enum Network {
     Present,
 }
 
-/// Fetches resources, by the timeouts and authorities of a config.
-#[derive(Debug)]
+/// Fetches resources, by the timeouts, proxies and authorities of a config.
+#[derive(Debug, Clone)]
 pub struct Fetcher {
     network: Network,
     /// Limit for one resource with all its retries; of the command line.
     patience: Duration,
     settings: Settings,
+    stop: Arc<Stop>,
 }
 
 /// What a config says about fetching.
@@ -54,6 +64,7 @@ struct Settings {
     total: Option<Duration>,
     /// PEM bundles.
     authorities: Vec<Vec<u8>>,
+    proxies: Proxies,
 }
 
 impl Fetcher {
@@ -66,12 +77,14 @@ impl Fetcher {
                 response_headers: Some(RESPONSE_HEADERS),
                 total: Some(patience),
                 authorities: Vec::new(),
+                proxies: Proxies::default(),
             },
+            stop: Arc::default(),
         }
     }
 
-    /// Uses the timeouts and certificate authorities of `config` from now on.
-    /// Authorities are fetched at once, with the settings so far.
+    /// Uses the timeouts, proxies and authorities of `config` from now on.
+    /// Authorities are fetched at once, trusting those so far.
     pub fn configure(&mut self, config: &Config) -> Result<(), FetchError> {
         let ignition = &config.ignition;
         let timeouts = ignition.timeouts.as_ref();
@@ -83,15 +96,12 @@ impl Fetcher {
         let headers = timeouts.and_then(|t| t.http_response_headers);
         let total = timeouts.and_then(|t| t.http_total);
         let tls = ignition.security.as_ref().and_then(|s| s.tls.as_ref());
-        let authorities = list(tls.and_then(|tls| tls.certificate_authorities.as_ref()))
-            .iter()
-            .map(|authority| self.read(authority))
-            .collect::<Result<_, _>>()?;
-        self.settings = Settings {
-            response_headers: seconds(headers, Some(RESPONSE_HEADERS)),
-            total: seconds(total, Some(self.patience)),
-            authorities,
-        };
+        self.settings.response_headers = seconds(headers, Some(RESPONSE_HEADERS));
+        self.settings.total = seconds(total, Some(self.patience));
+        self.settings.proxies = Proxies::new(ignition.proxy.as_ref());
+        let authorities = list(tls.and_then(|tls| tls.certificate_authorities.as_ref()));
+        let bundles = authorities.iter().map(|authority| self.read(authority));
+        self.settings.authorities = bundles.collect::<Result<_, _>>()?;
         Ok(())
     }
 
@@ -100,6 +110,48 @@ impl Fetcher {
         let mut sink = Memory::new(CONFIG_LIMIT);
         self.fetch(resource, &mut sink)?;
         Ok(sink.into_bytes())
+    }
+
+    /// Asks a service. None if it has nothing there, which is status 404.
+    pub(crate) fn ask(&self, call: &Call) -> Result<Option<Vec<u8>>, FetchError> {
+        let pipe = Pipe::plain(public_name(&call.url));
+        if self.network == Network::Absent {
+            return Err(FetchError::NeedsNetwork { name: pipe.name });
+        }
+        let mut sink = Memory::new(CONFIG_LIMIT);
+        match http::fetch(call, self, &pipe, &mut sink) {
+            Ok(()) => Ok(Some(sink.into_bytes())),
+            Err(FetchError::Status { status: 404, .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the network may be used.
+    pub fn network(&self) -> Network {
+        self.network
+    }
+
+    /// How long one thing may take.
+    pub fn patience(&self) -> Duration {
+        self.patience
+    }
+
+    /// The same, to be stopped apart from this one.
+    pub(crate) fn with_own_stop(&self) -> Self {
+        Self {
+            stop: Arc::default(),
+            ..self.clone()
+        }
+    }
+
+    /// Ends what waits for its next attempt, in all clones.
+    pub(crate) fn stop(&self) {
+        self.stop.stop();
+    }
+
+    /// Waits for `pause`. Whether to go on.
+    pub(crate) fn pause(&self, pause: Duration) -> bool {
+        self.stop.pause(pause)
     }
 
     /// Appends a resource to `file`. On an error the file's contents from its
@@ -113,10 +165,13 @@ impl Fetcher {
         let pipe = Pipe::new(resource)?;
         match Source::parse(source)? {
             Source::Data(bytes) => pipe.run(&mut bytes.as_slice(), sink),
-            Source::Http(url) if self.network == Network::Absent => Err(FetchError::NeedsNetwork {
-                name: public_name(&url),
-            }),
-            Source::Http(url) => http::fetch(&url, resource, self, &pipe, sink),
+            _ if self.network == Network::Absent => {
+                Err(FetchError::NeedsNetwork { name: pipe.name })
+            }
+            Source::Tftp(address) => tftp::fetch(&address, self, &pipe, sink),
+            Source::Http(url) => {
+                http::fetch(&Call::for_resource(&url, resource), self, &pipe, sink)
+            }
         }
     }
 
@@ -149,6 +204,15 @@ impl Pipe {
             })?,
             name,
         })
+    }
+
+    /// Contents as they come.
+    fn plain(name: String) -> Self {
+        Self {
+            name,
+            gzip: false,
+            digest: None,
+        }
     }
 
     /// Copies `raw` to `sink`; succeeds only if the contents are as promised.
@@ -204,7 +268,7 @@ impl Pipe {
 /// Whether `resource` can only come over the network.
 pub fn needs_network(resource: &Resource) -> bool {
     let source = resource.source.as_deref().unwrap_or_default();
-    matches!(Source::parse(source), Ok(Source::Http(_)))
+    !matches!(Source::parse(source), Ok(Source::Data(_)) | Err(_))
 }
 
 #[cfg(test)]

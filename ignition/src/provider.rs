@@ -1,19 +1,36 @@
 //! Where the config of this machine comes from.
 //!
 //! One module per source behind [`Provider`]. The kernel command line is
-//! asked first, then the platform.
+//! asked first, then the system's own `user.ign`, then the platform. Parts that
+//! come with the system are merged in before ([`System`]).
 
+mod aws;
+mod azure;
 mod cmdline;
+mod configdrive;
+mod disc;
 mod file;
+mod metadata;
+mod openstack;
+mod proxmoxve;
 mod qemu;
+mod system;
 
 use std::path::PathBuf;
 
 use crate::fetch::{FetchError, Fetcher};
 
+pub use aws::Aws;
+pub use azure::Azure;
 pub use cmdline::{Cmdline, platform_id};
+pub use configdrive::ConfigDrive;
+pub use disc::{Drives, Mount};
 pub use file::FileProvider;
+pub use metadata::Service;
+pub use openstack::OpenStack;
+pub use proxmoxve::ProxmoxVe;
 pub use qemu::Qemu;
+pub use system::System;
 
 /// A config as a provider gave it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,22 +70,104 @@ pub enum ProviderError {
         /// The cause.
         source: std::io::Error,
     },
+    /// What a source gave cannot be undone to a config.
+    #[error("{place}: {message}")]
+    Encoding {
+        /// The source.
+        place: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// A disc could not be mounted.
+    #[error("mounting {}", .device.display())]
+    Mount {
+        /// The disc.
+        device: PathBuf,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// The disc that every machine of the platform has is not there.
+    #[error("no disc {what} appeared in {seconds} s; attach it to this machine")]
+    NoDisc {
+        /// Its label or kind.
+        what: &'static str,
+        /// How long it was waited for.
+        seconds: u64,
+    },
+    /// A platform whose way to hand configs over is not spoken.
+    #[error(
+        "platform {platform:?} is not implemented in this version: its host hands the config \
+         over by {way}; give the config by the kernel argument ignition.config.url instead"
+    )]
+    Unreachable {
+        /// The platform.
+        platform: String,
+        /// How its host hands configs over.
+        way: &'static str,
+    },
     /// No such platform.
     #[error("platform {0:?} is not implemented in this version; known are: {KNOWN}")]
     Unknown(String),
 }
 
 /// Platforms by name.
-const KNOWN: &str = "file, metal, qemu";
+const KNOWN: &str = "aws, azure, digitalocean, file, gcp, hetzner, kubevirt, metal, nutanix, \
+                     openstack, oraclecloud, proxmoxve, qemu, vultr";
 
 /// The provider of `platform`, or an error that names the known ones.
 ///
 /// `metal` has no source of its own: its config comes by kernel argument.
 pub fn of_platform(platform: &str) -> Result<Option<Box<dyn Provider>>, ProviderError> {
-    match platform {
-        "qemu" => Ok(Some(Box::new(Qemu::default()))),
-        "file" => Ok(Some(Box::new(FileProvider::from_environment()))),
-        "metal" => Ok(None),
-        other => Err(ProviderError::Unknown(other.to_owned())),
+    let drives = Drives::default;
+    Ok(Some(match platform {
+        "metal" => return Ok(None),
+        "aws" => Box::new(Aws::default()),
+        "azure" => Box::new(Azure::default()),
+        "file" => Box::new(FileProvider::from_environment()),
+        "kubevirt" => Box::new(ConfigDrive::kubevirt(drives())),
+        "nutanix" => Box::new(ConfigDrive::nutanix(drives())),
+        "openstack" | "brightbox" => Box::new(OpenStack::default()),
+        "proxmoxve" => Box::new(ProxmoxVe::default()),
+        "qemu" => Box::new(Qemu::default()),
+        other => match Service::of_platform(other) {
+            Some(service) => Box::new(service),
+            None => return Err(unknown(other)),
+        },
+    }))
+}
+
+fn unknown(platform: &str) -> ProviderError {
+    let way = match platform {
+        "hyperv" => "a binary protocol of /dev/vmbus/hv_kvp",
+        "virtualbox" => "an ioctl of /dev/vboxguest",
+        "vmware" => "an I/O port",
+        _ => return ProviderError::Unknown(platform.to_owned()),
+    };
+    ProviderError::Unreachable {
+        platform: platform.to_owned(),
+        way,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_known_platform_has_its_provider() {
+        for platform in KNOWN.split(", ").map(str::trim) {
+            let provider = of_platform(platform).unwrap();
+            let name = provider.map_or("metal", |provider| provider.name());
+            assert_eq!(name, platform);
+        }
+        let error = of_platform("plan9").err().unwrap().to_string();
+        for platform in ["hyperv", "virtualbox", "vmware"] {
+            let error = of_platform(platform).err().unwrap().to_string();
+            assert!(error.contains("ignition.config.url"), "{error}");
+        }
+        assert!(
+            error.contains("plan9") && error.contains("openstack"),
+            "{error}"
+        );
     }
 }

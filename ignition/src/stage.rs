@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use crate::config::{Config, Invalid, unsupported};
 use crate::fetch::{FetchError, Network};
-use crate::provider::ProviderError;
+use crate::provider::{ProviderError, System};
 use crate::state::{State, StateError};
 use crate::{config, log};
 
@@ -77,6 +77,8 @@ pub struct Settings {
     pub fetch_timeout: Duration,
     /// Where the kernel command line is read.
     pub cmdline: PathBuf,
+    /// Configs that come with the system.
+    pub system: System,
 }
 
 /// Why a stage failed.
@@ -121,12 +123,20 @@ impl StageError {
     pub fn is_final(&self) -> bool {
         match self {
             Self::Config(_) => true,
-            Self::Provider(ProviderError::Unknown(_)) => true,
+            Self::Provider(
+                ProviderError::Unknown(_)
+                | ProviderError::Unreachable { .. }
+                | ProviderError::Encoding { .. },
+            ) => true,
             Self::Provider(ProviderError::Fetch { source, .. }) | Self::Fetch { source, .. } => {
                 source.is_final()
             }
             Self::Files(error) => error.is_final(),
-            Self::Provider(ProviderError::Read { .. })
+            Self::Provider(
+                ProviderError::Read { .. }
+                | ProviderError::Mount { .. }
+                | ProviderError::NoDisc { .. },
+            )
             | Self::State(_)
             | Self::Represent(_)
             | Self::Flag { .. } => false,

@@ -2,7 +2,7 @@
 //! by name, before anything is written; they are never ignored.
 
 use super::place::{Locate, Problem};
-use super::{Config, filled, list};
+use super::{Config, list};
 
 /// The keys of `config` that ask for something not implemented.
 pub fn unsupported(config: &Config, at: &dyn Locate) -> Vec<Problem> {
@@ -28,16 +28,6 @@ pub fn unsupported(config: &Config, at: &dyn Locate) -> Vec<Problem> {
             keys.push("kernelArguments.shouldNotExist".to_owned());
         }
     }
-    if let Some(proxy) = &config.ignition.proxy {
-        let urls = [
-            ("httpProxy", &proxy.http_proxy),
-            ("httpsProxy", &proxy.https_proxy),
-        ];
-        let set = urls
-            .into_iter()
-            .filter(|(_, url)| filled(url.as_ref()).is_some());
-        keys.extend(set.map(|(name, _)| format!("ignition.proxy.{name}")));
-    }
     keys.iter()
         .map(|key| Problem {
             place: at.place(key),
@@ -51,7 +41,7 @@ pub fn unsupported(config: &Config, at: &dyn Locate) -> Vec<Problem> {
 
 /// Why `scheme` cannot be fetched, if the spec has it and this program not.
 pub(super) fn unsupported_scheme(scheme: &str) -> Option<String> {
-    ["tftp", "s3", "gs", "arn"].contains(&scheme).then(|| {
+    ["s3", "gs", "arn"].contains(&scheme).then(|| {
         format!(
             "sources with the scheme {scheme} are not implemented in this version; \
              use http, https or data"
@@ -109,17 +99,8 @@ mod tests {
     }
 
     #[test]
-    fn proxies_are_refused_by_name() {
-        let text = br#"{"ignition": {"version": "3.1.0",
-            "proxy": {"httpProxy": "http://p:1", "noProxy": ["a"]}}}"#;
-        let invalid = parse("t", text).unwrap_err();
-        assert_eq!(invalid.0.len(), 1);
-        assert_eq!(invalid.0[0].place.key, "ignition.proxy.httpProxy");
-    }
-
-    #[test]
     fn missing_schemes_are_refused_by_name() {
-        for scheme in ["tftp", "s3", "gs", "arn"] {
+        for scheme in ["s3", "gs", "arn"] {
             let body = format!(
                 r#""storage": {{"files": [{{"path": "/a", "contents": {{"source": "{scheme}://h/p"}}}}]}}"#
             );

@@ -8,7 +8,8 @@ mod users;
 use std::collections::BTreeMap;
 
 use super::place::{Locate, Problem};
-use super::{Config, list};
+use super::{Config, filled, list};
+use crate::fetch::proxy_problem;
 
 /// What a check of a config found.
 #[derive(Debug, Default)]
@@ -96,6 +97,13 @@ fn ignition(config: &Config, check: &mut Check<'_>) {
             (format!("{key}.{n}.source"), source)
         }));
     }
+    if let Some(given) = &ignition.proxy {
+        proxy("ignition.proxy.httpProxy", given.http_proxy.as_ref(), check);
+        proxy(HTTPS_PROXY, given.https_proxy.as_ref(), check);
+        if filled(given.https_proxy.as_ref()).is_some_and(|url| url.starts_with("http:")) {
+            check.warn(HTTPS_PROXY, "the way to this proxy is not encrypted");
+        }
+    }
     if let Some(timeouts) = &ignition.timeouts {
         for (name, seconds) in [
             ("httpResponseHeaders", timeouts.http_response_headers),
@@ -106,6 +114,14 @@ fn ignition(config: &Config, check: &mut Check<'_>) {
                 check.error(&key, "expected a number of seconds, 0 or more");
             }
         }
+    }
+}
+
+const HTTPS_PROXY: &str = "ignition.proxy.httpsProxy";
+
+fn proxy(key: &str, url: Option<&String>, check: &mut Check<'_>) {
+    if let Some(problem) = filled(url).and_then(proxy_problem) {
+        check.error(key, problem);
     }
 }
 
@@ -286,6 +302,21 @@ mod tests {
             assert_eq!(invalid.0[0].place.key, key);
             assert!(invalid.0[0].message.contains("source is required"));
         }
+    }
+
+    #[test]
+    fn proxies_are_urls() {
+        let proxy = |body: &str| {
+            let text = format!(r#"{{"ignition": {{"version": "3.6.0", "proxy": {{{body}}}}}}}"#);
+            parse("t", text.as_bytes())
+        };
+        let invalid = proxy(r#""httpProxy": "proxy:3128""#).unwrap_err();
+        assert_eq!(invalid.0[0].place.key, "ignition.proxy.httpProxy");
+        assert!(invalid.0[0].message.contains("http://host:port"));
+        let parsed = proxy(r#""httpProxy": "", "httpsProxy": "http://p:1", "noProxy": ["*"]"#);
+        let warnings = parsed.unwrap().unwrap().warnings;
+        assert_eq!(warnings.len(), 1);
+        assert_eq!(warnings[0].place.key, "ignition.proxy.httpsProxy");
     }
 
     #[test]

@@ -58,6 +58,14 @@ pub enum FetchError {
         /// HTTP status code.
         status: u16,
     },
+    /// The server's final word, where it has no status.
+    #[error("fetching {name}: {message}")]
+    Refused {
+        /// What was to be fetched.
+        name: String,
+        /// What it said.
+        message: String,
+    },
     /// Too many or senseless redirects.
     #[error("fetching {name}: {message}")]
     Redirect {
@@ -73,6 +81,27 @@ pub enum FetchError {
         name: String,
         /// The cause.
         source: Box<ureq::Error>,
+    },
+    /// The proxy's final word.
+    #[error(
+        "fetching {name} through the proxy {proxy}: {message}; mend ignition.proxy, \
+         or name the server in ignition.proxy.noProxy"
+    )]
+    Proxy {
+        /// What was to be fetched.
+        name: String,
+        /// The proxy, without credentials.
+        proxy: String,
+        /// What it said.
+        message: String,
+    },
+    /// The server's certificate cannot be trusted.
+    #[error("fetching {name}: the server's certificate is not accepted: {advice}")]
+    Certificate {
+        /// What was to be fetched.
+        name: String,
+        /// What is wrong with it, and what to do.
+        advice: &'static str,
     },
     /// All attempts failed until the time was up.
     #[error("gave up fetching {name} after {attempts} attempts in {seconds} s: {last}")]

@@ -5,6 +5,8 @@ use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
 use base64::{alphabet, engine::DecodePaddingMode};
 use ureq::http::Uri;
 
+use super::tftp;
+
 /// What a `source` names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
@@ -12,12 +14,14 @@ pub enum Source {
     Data(Vec<u8>),
     /// An http or https URL.
     Http(String),
+    /// A file on a TFTP server.
+    Tftp(tftp::Address),
 }
 
 /// A source that is no acceptable URL.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UrlError {
-    /// Another scheme than data, http, https.
+    /// Another scheme than those of [`Source`].
     #[error("unsupported URL scheme {0:?}")]
     Scheme(String),
     /// An http URL that cannot be parsed.
@@ -66,6 +70,7 @@ impl Source {
                     ))),
                 }
             }
+            "tftp" => tftp::Address::parse(&text[scheme.len() + 1..]).map(Self::Tftp),
             other => Err(UrlError::Scheme(other.to_owned())),
         }
     }
@@ -96,7 +101,8 @@ fn data(rest: &str) -> Result<Vec<u8>, UrlError> {
         .map_err(|_| UrlError::Data("the contents are not base64"))
 }
 
-fn percent(text: &str) -> Result<Vec<u8>, UrlError> {
+/// Undoes percent-encoding.
+pub(super) fn percent(text: &str) -> Result<Vec<u8>, UrlError> {
     const BAD: UrlError = UrlError::Data("% is not followed by two hexadecimal digits");
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
@@ -117,12 +123,13 @@ pub fn public_name(source: &str) -> String {
     if source.is_empty() {
         return "an empty source".to_owned();
     }
-    // Only http and https have parts that are known not to be contents.
+    // Only these have parts that are known not to be contents.
     let Ok(uri) = source.parse::<Uri>() else {
         return "a data URL".to_owned();
     };
-    match (uri.scheme_str(), uri.authority()) {
-        (Some(scheme @ ("http" | "https")), Some(authority)) => {
+    let scheme = uri.scheme_str().map(str::to_ascii_lowercase);
+    match (scheme.as_deref(), uri.authority()) {
+        (Some(scheme @ ("http" | "https" | "tftp")), Some(authority)) => {
             let host = authority.as_str().rsplit('@').next().unwrap_or_default();
             let query = if uri.query().is_some() { "?…" } else { "" };
             format!("{scheme}://{host}{}{query}", uri.path())
@@ -168,6 +175,26 @@ mod tests {
     }
 
     #[test]
+    fn tftp_urls_have_a_host_and_a_path() {
+        for good in ["tftp://h/a", "TFTP://h:6969/a%20b", "tftp://[::1]/a/b"] {
+            assert!(matches!(Source::parse(good), Ok(Source::Tftp(_))), "{good}");
+            assert_ne!(public_name(good), "a data URL");
+        }
+        for bad in [
+            "tftp:h/a",
+            "tftp:///a",
+            "tftp://h",
+            "tftp://h/",
+            "tftp://h/%00",
+            "tftp://h/%z",
+        ] {
+            assert!(Source::parse(bad).is_err(), "{bad}");
+        }
+        let long = format!("tftp://h/{}", "a".repeat(400));
+        assert!(Source::parse(&long).is_err());
+    }
+
+    #[test]
     fn names_hide_secrets() {
         assert_eq!(public_name("http://u:p@h:1/x?t=1"), "http://h:1/x?…");
         assert_eq!(public_name("data:,secret"), "a data URL");
@@ -191,7 +218,7 @@ mod tests {
         }
 
         #[test]
-        fn any_text_is_judged_without_panic(text in "(data:|http://|x:)?[ -~é]{0,40}") {
+        fn any_text_is_judged_without_panic(text in "(data:|http://|tftp://|x:)?[ -~é]{0,40}") {
             let _ = Source::parse(&text);
             let _ = public_name(&text);
         }

@@ -98,6 +98,26 @@ struct Collector {
 
 impl Collector {
     fn collect(&mut self, settings: &Settings) -> Result<Config, StageError> {
+        let base = self.base(settings)?;
+        let user = self.user(settings)?;
+        Ok(config::merge(&base, &user)?)
+    }
+
+    /// What the system itself wants of every machine.
+    fn base(&mut self, settings: &Settings) -> Result<Config, StageError> {
+        let mut base = config::empty();
+        for raw in settings.system.base(&settings.platform)? {
+            if let Some(parsed) = config::parse(&raw.source, &raw.bytes)? {
+                self.note(&raw.source, &parsed, BASE);
+                let part = self.render(parsed, 0)?;
+                base = config::merge(&base, &part)?;
+            }
+        }
+        Ok(base)
+    }
+
+    /// The config of this machine.
+    fn user(&mut self, settings: &Settings) -> Result<Config, StageError> {
         let Some((name, raw)) = self.find(settings)? else {
             log::info("no config was given to this machine; it gets the defaults");
             return Ok(config::empty());
@@ -106,7 +126,11 @@ impl Collector {
             log::info(&format!("the config from {} is empty", raw.source));
             return Ok(config::empty());
         };
-        self.note(&raw.source, name, false, &parsed);
+        let kind = Kind {
+            source: name,
+            ..USER
+        };
+        self.note(&raw.source, &parsed, kind);
         self.configure(&parsed.config)?;
         self.render(parsed, 0)
     }
@@ -115,6 +139,9 @@ impl Collector {
         let cmdline = Cmdline::new(settings.cmdline.clone());
         if let Some(raw) = cmdline.config(&self.fetcher)? {
             return Ok(Some((cmdline.name(), raw)));
+        }
+        if let Some(raw) = settings.system.user()? {
+            return Ok(Some(("system", raw)));
         }
         let Some(platform) = provider::of_platform(&settings.platform)? else {
             return Ok(None);
@@ -201,7 +228,7 @@ impl Collector {
         let parsed = config::parse(&name, &bytes)
             .map_err(|invalid| ChildError::Stage(invalid.into()))?
             .ok_or(ChildError::Empty)?;
-        self.note(&name, "referenced", true, &parsed);
+        self.note(&name, &parsed, REFERENCED);
         Ok(parsed)
     }
 
@@ -214,14 +241,15 @@ impl Collector {
             })
     }
 
-    fn note(&mut self, source: &str, provider: &str, referenced: bool, parsed: &Parsed) {
+    fn note(&mut self, name: &str, parsed: &Parsed, kind: Kind) {
         for warning in &parsed.warnings {
             log::warn(&warning.to_string());
         }
-        log::info(&format!("fetched config from {source}"));
+        log::info(&format!("fetched {} config from {name}", kind.kind));
+        let referenced = kind == REFERENCED;
         self.state.fetched_configs.push(FetchedConfig {
-            kind: "user".to_owned(),
-            source: if referenced { source } else { provider }.to_owned(),
+            kind: kind.kind.to_owned(),
+            source: if referenced { name } else { kind.source }.to_owned(),
             referenced,
         });
     }
@@ -265,6 +293,27 @@ impl Collector {
         Ok(())
     }
 }
+
+/// What a config is, as upstream's report says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Kind {
+    kind: &'static str,
+    source: &'static str,
+}
+
+const BASE: Kind = Kind {
+    kind: "base",
+    source: "system",
+};
+const USER: Kind = Kind {
+    kind: "user",
+    source: "",
+};
+/// Its source is where it came from.
+const REFERENCED: Kind = Kind {
+    kind: "user",
+    source: "referenced",
+};
 
 /// Why a referenced config is not there.
 enum ChildError {

@@ -2,13 +2,17 @@
 
 #![allow(clippy::unwrap_used, reason = "a helper that fails is a failed test")]
 
+mod providers;
+mod reach;
 mod server;
+mod tftp;
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::Path;
 use std::time::Duration;
 
+use ignition::provider::System;
 use ignition::stage::{Settings, Stage, StageError, run};
 use serde_json::{Value, json};
 use server::{Answer, Server};
@@ -35,6 +39,7 @@ impl Host {
             state_file: at("run/state"),
             fetch_timeout: Duration::from_secs(10),
             cmdline: at("cmdline"),
+            system: System::new(vec![at("system")]),
         };
         Self {
             directory,
@@ -467,4 +472,73 @@ fn stages_without_work_refuse_a_cache_that_asks_for_some() {
     fs::write(&host.settings.config_cache, disks.to_string()).unwrap();
     assert!(host.run(Stage::Disks).is_err());
     assert!(host.directory.path().exists());
+}
+
+#[test]
+fn base_configs_come_before_the_users() {
+    let host = Host::new();
+    let system = host.directory.path().join("system");
+    let part = |name: &str, path: &str, text: &str| {
+        let file = json!({"path": path, "contents": {"source": data(text.as_bytes())}});
+        let text = v3(json!({"storage": {"files": [file]}})).to_string();
+        let path = system.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    part("base.d/10.ign", "/a", "base");
+    part("base.d/20.ign", "/b", "base");
+    part("base.platform.d/metal/00.ign", "/b", "platform");
+    part("base.platform.d/qemu/00.ign", "/a", "wrong platform");
+    part("user.ign", "/c", "user of the system");
+    host.provision().unwrap();
+    assert_eq!(host.read("/b"), "platform");
+    assert_eq!(host.read("/c"), "user of the system");
+    let state: Value =
+        serde_json::from_slice(&fs::read(&host.settings.state_file).unwrap()).unwrap();
+    let kinds: Vec<_> = state["fetchedConfigs"].as_array().unwrap().iter().collect();
+    let base = json!({"kind": "base", "source": "system", "referenced": false});
+    let user = json!({"kind": "user", "source": "system", "referenced": false});
+    assert_eq!(kinds, [&base, &base, &base, &user]);
+    let host = Host {
+        settings: Settings {
+            root: host.directory.path().join("root2"),
+            ..host.settings
+        },
+        ..host
+    };
+    fs::create_dir_all(host.path("/etc")).unwrap();
+    host.config(&v3(json!({"storage": {"files": [
+        {"path": "/b", "contents": {"source": "data:,cmdline"}},
+    ]}})));
+    host.provision().unwrap();
+    assert_eq!(host.read("/a"), "base");
+    assert_eq!(host.read("/b"), "cmdline");
+    assert!(!host.path("/c").exists());
+}
+
+#[test]
+fn only_base_configs_are_not_a_users_config() {
+    let host = Host::new();
+    let path = host.directory.path().join("system/base.d");
+    fs::create_dir_all(&path).unwrap();
+    fs::write(
+        path.join("x"),
+        v3(json!({"storage": {"files": [{"path": "/a"}]}})).to_string(),
+    )
+    .unwrap();
+    host.provision().unwrap();
+    assert_eq!(host.read("/a"), "");
+    let record: Value = serde_json::from_str(&host.read("/etc/.ignition-result.json")).unwrap();
+    assert_eq!(record["userConfigProvided"], false);
+    fs::write(path.join("x"), "{").unwrap();
+    let host = Host {
+        settings: Settings {
+            config_cache: host.directory.path().join("other"),
+            ..host.settings
+        },
+        ..host
+    };
+    let (message, is_final) = host.failure();
+    assert!(message.contains("base.d/x"), "{message}");
+    assert!(is_final);
 }

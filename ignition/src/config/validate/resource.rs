@@ -46,7 +46,7 @@ fn source(key: &str, resource: &Resource, check: &mut Check<'_>) {
         Ok(_) => {}
         Err(UrlError::Scheme(scheme)) => {
             let message = unsupported_scheme(&scheme).unwrap_or_else(|| {
-                format!("unknown URL scheme {scheme:?}; expected http, https or data")
+                format!("unknown URL scheme {scheme:?}; expected http, https, tftp or data")
             });
             check.error(key, message);
         }
