@@ -170,11 +170,10 @@ impl Machine {
         args.push("-machine", "q35,smm=off,vmport=off,memory-backend=ram");
         match self.engine {
             Engine::Kvm => args.push("-accel", "kvm").push("-cpu", "host"),
-            // Five-level page tables make every walk of the translator longer, and with
-            // SVM every boot would load KVM, which no guest here uses.
+            // Five-level page tables make every walk of the translator longer.
             Engine::Tcg => args
                 .push("-accel", "tcg,thread=multi,tb-size=512")
-                .push("-cpu", "max,la57=off,svm=off"),
+                .push("-cpu", "max,la57=off"),
         };
         args.push("-smp", self.cpus).push("-m", self.memory_mib);
         let size = format!("size={}M", self.memory_mib);
