@@ -40,16 +40,35 @@ pub fn copy(
     let mut partial = copy.as_os_str().to_os_string();
     partial.push(".partial");
     let partial = Path::new(&partial);
-    let from = format.to_string();
-    let (base, to) = (absolute(base), absolute(partial));
-    let args = ["convert", "-f", &from, "-O", "qcow2", &base, &to];
-    launcher::run(tools, "qemu-img", &args.map(String::from))?;
+    convert(tools, (base, format), (partial, Format::Qcow2))?;
     if let Some(gib) = size_gib {
-        let size = format!("{gib}G");
+        let (to, size) = (absolute(partial), format!("{gib}G"));
         let args = ["resize", "-q", "-f", "qcow2", &to, &size];
         launcher::run(tools, "qemu-img", &args.map(String::from))?;
     }
     std::fs::rename(partial, copy).map_err(crate::Error::file("creating", copy))
+}
+
+/// Writes what the qcow2 file `base` shows to the raw file `copy`, which must not exist.
+/// Blocks of zeros become holes.
+pub fn flatten(tools: &dyn Launcher, base: &Path, copy: &Path) -> Result<()> {
+    std::fs::File::create_new(copy).map_err(crate::Error::file("creating", copy))?;
+    convert(tools, (base, Format::Qcow2), (copy, Format::Raw))
+}
+
+fn convert(tools: &dyn Launcher, from: (&Path, Format), to: (&Path, Format)) -> Result<()> {
+    let formats = [from.1, to.1].map(|format| format.to_string());
+    let paths = [from.0, to.0].map(absolute);
+    let args = [
+        "convert",
+        "-f",
+        &formats[0],
+        "-O",
+        &formats[1],
+        &paths[0],
+        &paths[1],
+    ];
+    launcher::run(tools, "qemu-img", &args.map(String::from)).map(drop)
 }
 
 /// Tells a qcow2 file from a raw one by its first bytes ("QFI\xfb", qcow2

@@ -22,9 +22,9 @@ use crate::deadline::Deadline;
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::launcher::Launcher;
-use crate::machine::{FIRMWARE_VARS, Flush, Format, Machine, Memory, Start};
+use crate::machine::{DiskFile, FIRMWARE_VARS, Flush, Format, Machine, Memory, Start};
 use crate::qmp::Qmp;
-use crate::setup::{RunDir, Setup, copy_file, disk_file};
+use crate::setup::{RunDir, Setup, Storage, copy_file, disk_file};
 use crate::ssh;
 use crate::vm::{Files, Vm};
 
@@ -59,9 +59,9 @@ impl Setup {
     ///
     /// The first call for an image, its config and its size boots it and keeps
     /// a snapshot in the cache directory; every other starts from there, also
-    /// in other processes. What the guest writes is thrown away with the [`Vm`]:
-    /// [`Storage`](crate::Storage), [`Setup::extra_disk`] and [`Setup::group`] do
-    /// not apply.
+    /// in other processes. [`Storage::Kept`] has to name a file that does not exist:
+    /// it gets the snapshot's disk, whole and raw. [`Setup::extra_disk`] and
+    /// [`Setup::group`] do not apply.
     pub fn warm(&self, tools: Arc<dyn Launcher>) -> Result<Vm> {
         let parent = image::cache_dir().join("snapshots");
         fs::create_dir_all(&parent).map_err(Error::file("creating", &parent))?;
@@ -189,15 +189,34 @@ impl Setup {
         )
     }
 
+    fn restored_disk(
+        &self,
+        tools: &dyn Launcher,
+        snapshot: &Snapshot,
+        dir: &Path,
+    ) -> Result<DiskFile> {
+        match &self.storage {
+            Storage::Overlay => {
+                let path = dir.join("disk.qcow2");
+                disk::overlay(tools, &snapshot.disk(), Format::Qcow2, &path, None)?;
+                Ok(disk_file(path, Format::Qcow2, Flush::Ignored))
+            }
+            Storage::Kept(path) => {
+                // The guest's memory knows no other disk.
+                disk::flatten(tools, &snapshot.disk(), path)?;
+                let path = std::path::absolute(path).map_err(Error::file("finding", path))?;
+                Ok(disk_file(path, Format::Raw, Flush::Host))
+            }
+        }
+    }
+
     fn restore(&self, tools: Arc<dyn Launcher>, snapshot: &Snapshot) -> Result<Vm> {
         let tools_ref = tools.as_ref();
         let dir = RunDir::new()?;
-        let disk = dir.path().join("disk.qcow2");
+        let disk = self.restored_disk(tools_ref, snapshot, dir.path())?;
         let vars = dir.path().join("vars.qcow2");
-        disk::overlay(tools_ref, &snapshot.disk(), Format::Qcow2, &disk, None)?;
         copy_file(tools_ref, &snapshot.vars(), &vars)?;
         let key = snapshot.key();
-        let disk = disk_file(disk, Format::Qcow2, Flush::Ignored);
         let plain = Self {
             group: None,
             extra_disks: Vec::new(),

@@ -87,6 +87,13 @@ impl Context {
         self.setup_of(disk.path()).storage(storage)
     }
 
+    /// A machine that runs the release under test, which it has booted once before, without
+    /// a config; for [`Context::warm`]. The disk must not be there yet, and outlives it.
+    pub fn setup_lived(&self, disk: &Disk) -> Setup {
+        let storage = Storage::Kept(disk.path().to_path_buf());
+        self.setup_of(&self.prepared.lived_image()).storage(storage)
+    }
+
     /// Writes an Ignition config to hand to a machine.
     pub fn config(&self, config: &Value) -> Result<PathBuf> {
         self.config_text(&format!("{config:#}\n"))

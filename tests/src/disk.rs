@@ -32,6 +32,11 @@ impl Disk {
         Ok(disk)
     }
 
+    /// A disk that is there, or will be when a machine has started.
+    pub fn at(path: PathBuf) -> Self {
+        Self(path)
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.0

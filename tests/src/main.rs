@@ -70,8 +70,9 @@ struct Cli {
           value_parser = clap::value_parser!(u8).range(1..=64))]
     workers: u8,
 
-    /// CPUs of each virtual machine
-    #[arg(long, value_name = "N", default_value_t = 2,
+    /// CPUs of each virtual machine; more than the host has for all of them make waiting for
+    /// a lock that another one holds expensive
+    #[arg(long, value_name = "N", default_value_t = 1,
           value_parser = clap::value_parser!(u8).range(1..=64))]
     cpus: u8,
 }

@@ -3,7 +3,6 @@
 mod example;
 mod failing;
 mod host;
-mod power;
 mod provisioning;
 mod rejected;
 mod slots;
@@ -16,7 +15,6 @@ pub fn all() -> Vec<Scenario> {
     [
         update::SCENARIOS,
         provisioning::SCENARIOS,
-        power::SCENARIOS,
         failing::SCENARIOS,
         host::SCENARIOS,
         example::SCENARIOS,

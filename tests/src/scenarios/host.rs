@@ -6,7 +6,7 @@ use qemu::Vm;
 use crate::context::{BOOT, Context, STEP, booted, contains, same};
 use crate::disk::Disk;
 use crate::scenario::{Scenario, scenario};
-use crate::trial::{DISK_GIB, VERSION};
+use crate::trial::VERSION;
 
 pub const SCENARIOS: &[Scenario] = &[scenario!(
     a_host_without_config_is_closed_powers_off_and_grows,
@@ -14,16 +14,16 @@ pub const SCENARIOS: &[Scenario] = &[scenario!(
     "Without a config the host runs with defaults, takes no passwords, powers off by its button and uses a larger disk."
 )];
 
+/// Size that the disk grows to, in GiB; two more than it has.
+const LARGER_GIB: u64 = 10;
+
 /// What must not be on board.
 const ABSENT: &str = "apt apt-get dpkg rpm dnf pip perl python python3 gcc cc c++ clang ld as \
     make go rustc cargo node ruby man gdb";
 
 fn a_host_without_config_is_closed_powers_off_and_grows(context: &Context) -> Result<()> {
-    let disk = context.file("disk.img");
-    let disk = Disk::copy(&context.prepared().disk_image(), disk, DISK_GIB)?;
-    context.boot(&context.setup_on(&disk), |vm| {
-        let boot = vm.wait_boot_complete(BOOT)?;
-        booted(&boot, VERSION, "a", "normal")?;
+    let disk = Disk::at(context.file("disk.img"));
+    context.warm(&context.setup_lived(&disk), |vm| {
         check_defaults(vm)?;
         let before = root_size(vm)?;
         vm.exec_ok("echo kept > /var/lib/e2e-kept")?;
@@ -31,7 +31,7 @@ fn a_host_without_config_is_closed_powers_off_and_grows(context: &Context) -> Re
             .execute("system_powerdown", serde_json::Value::Null)?;
         vm.wait_off(STEP)?;
         contains("the console", &vm.console().text(), "reboot: Power down")?;
-        disk.enlarge(DISK_GIB + 2)?;
+        disk.enlarge(LARGER_GIB)?;
         vm.power_on()?;
         let boot = vm.wait_boot_complete(BOOT)?;
         booted(&boot, VERSION, "a", "normal")?;

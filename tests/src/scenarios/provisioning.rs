@@ -1,4 +1,4 @@
-//! First boot with a config that is carried out.
+//! First boot with a config that is carried out, also when it is cut off.
 
 use image::host::capture;
 use std::collections::BTreeMap;
@@ -14,15 +14,19 @@ use sha2::{Digest, Sha256};
 
 use crate::config;
 use crate::context::{BOOT, Context, STEP, booted, contains, same};
+use crate::disk::Disk;
 use crate::http::Server;
 use crate::scenario::{Scenario, scenario};
-use crate::trial::VERSION;
+use crate::trial::{DISK_GIB, VERSION};
 
 pub const SCENARIOS: &[Scenario] = &[
     scenario!(
-        a_config_comes_out_exactly_and_only_once,
-        5,
-        "200 files, users, groups, units and links come out exactly, and a second boot provisions nothing."
+        a_config_comes_out_exactly_and_only_once_after_five_power_cuts,
+        10,
+        "The power cut when the kernel starts, while root is made, when it was made, in the \
+         middle of writing files and right after the switch to the host: each boot gets further \
+         than the last one. 200 files, users, groups, units and links come out exactly, and \
+         another boot provisions nothing."
     ),
     scenario!(
         configs_are_fetched_merged_and_replaced_over_http,
@@ -31,11 +35,28 @@ pub const SCENARIOS: &[Scenario] = &[
     ),
 ];
 
-fn a_config_comes_out_exactly_and_only_once(context: &Context) -> Result<()> {
+/// Moments of a first boot in their order. A boot that reaches one has made good what the
+/// cut before it left behind.
+const MOMENTS: [&str; 5] = [
+    "Linux version ",
+    "Starting systemd-repart.service",
+    "Finished systemd-repart.service",
+    "ignition: wrote path=/etc/e2e/deep/er/file-101",
+    "Welcome to ",
+];
+
+fn a_config_comes_out_exactly_and_only_once_after_five_power_cuts(context: &Context) -> Result<()> {
     let key = make_key(context)?;
     let public = std::fs::read_to_string(key.with_extension("pub"))?;
     let config = context.config(&config::large(public.trim()))?;
-    context.boot(&context.setup().ignition(config), |vm| {
+    let disk = context.file("disk.img");
+    let disk = Disk::copy(&context.prepared().disk_image(), disk, DISK_GIB)?;
+    context.boot(&context.setup_on(&disk).ignition(config), |vm| {
+        for moment in MOMENTS {
+            vm.cut_power_when(moment, BOOT)
+                .with_context(|| format!("waiting to cut the power at {moment:?}"))?;
+            vm.power_on()?;
+        }
         let boot = vm.wait_boot_complete(BOOT)?;
         booted(&boot, VERSION, "a", "normal")?;
         check_banner(vm)?;

@@ -15,7 +15,8 @@ pub const SCENARIOS: &[Scenario] = &[
     scenario!(
         without_an_eligible_slot_the_last_resort_boots,
         3,
-        "A disk on which no slot may start boots one that can be loaded, and says so."
+        "When the only slot that may start has a destroyed kernel image, the other one boots as \
+         the last resort, and the host says so."
     ),
     scenario!(
         a_damaged_partition_table_boots_and_is_repaired,
@@ -25,7 +26,8 @@ pub const SCENARIOS: &[Scenario] = &[
 ];
 
 fn without_an_eligible_slot_the_last_resort_boots(context: &Context) -> Result<()> {
-    let disk = copy(context, &context.prepared().lived_image())?;
+    let disk = copy(context, &context.prepared().trial_image())?;
+    disk.write("boot-b", 0, &[0; 4096])?;
     disk.edit_slots(|slots| slots.disarm(Slot::A))?;
     context.boot(&context.setup_on(&disk), |vm| {
         vm.expect("no eligible slot starts", STEP)?;

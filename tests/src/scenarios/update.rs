@@ -11,7 +11,7 @@ use crate::context::{BOOT, Context, booted, same};
 use crate::disk::Disk;
 use crate::repository::{Missing, Repository};
 use crate::scenario::{Scenario, scenario};
-use crate::trial::{BROKEN_VERSION, DISK_GIB, LATER_VERSION, TRIAL_VERSION, VERSION, slot_holds};
+use crate::trial::{BROKEN_VERSION, LATER_VERSION, TRIAL_VERSION, VERSION, slot_holds};
 
 pub const SCENARIOS: &[Scenario] = &[
     scenario!(
@@ -42,9 +42,9 @@ fn a_host_takes_good_releases_and_comes_back_from_a_bad_one(context: &Context) -
     let repository = Repository::start(context)?;
     repository.publish(VERSION)?;
     repository.publish(TRIAL_VERSION)?;
-    let config = context.config(&repository.config("enabled = false"))?;
-    context.boot(&context.setup().ignition(config), |vm| {
-        booted(&vm.wait_boot_complete(BOOT)?, VERSION, "a", "normal")?;
+    let setup = context.setup_of(&context.prepared().lived_image());
+    context.warm(&setup, |vm| {
+        repository.follow(vm, "enabled = false")?;
         let applied = vm.exec_within("updatectl apply", TAKE)?;
         ensure!(applied.status == 0, "updatectl apply: {}", applied.stderr);
         same("armed", text(&status(vm)?["update"]["state"]), "armed")?;
@@ -105,11 +105,9 @@ fn an_update_cut_off_goes_on_where_it_was(context: &Context) -> Result<()> {
     repository.publish(VERSION)?;
     repository.publish(LATER_VERSION)?;
     let keys = "enabled = false\npoll = \"10s\"\nreboot = \"immediately\"";
-    let disk = context.file("disk.img");
-    let disk = Disk::copy(&context.prepared().lived_image(), disk, DISK_GIB)?;
+    let disk = Disk::at(context.file("disk.img"));
     let missing = || Missing::on(&disk, &repository, VERSION, LATER_VERSION);
-    context.boot(&context.setup_on(&disk), |vm| {
-        booted(&vm.wait_boot_complete(BOOT)?, VERSION, "a", "normal")?;
+    context.warm(&context.setup_lived(&disk), |vm| {
         repository.follow(vm, keys)?;
         let mut needed = missing()?;
         let whole = needed.bytes();
@@ -151,10 +149,8 @@ fn power_cuts_around_a_trial_leave_a_release_that_runs(context: &Context) -> Res
     let repository = Repository::start(context)?;
     repository.publish(VERSION)?;
     repository.publish(TRIAL_VERSION)?;
-    let disk = context.file("disk.img");
-    let disk = Disk::copy(&context.prepared().lived_image(), disk, DISK_GIB)?;
-    context.boot(&context.setup_on(&disk), |vm| {
-        booted(&vm.wait_boot_complete(BOOT)?, VERSION, "a", "normal")?;
+    let disk = Disk::at(context.file("disk.img"));
+    context.warm(&context.setup_lived(&disk), |vm| {
         // Its lines are the moments.
         vm.exec_ok("mkdir -p /etc/systemd/system/update-engine.service.d")?;
         vm.write_file(CONSOLE.0, CONSOLE.1.as_bytes())?;
