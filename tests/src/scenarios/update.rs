@@ -30,8 +30,9 @@ pub const SCENARIOS: &[Scenario] = &[
     scenario!(
         power_cuts_around_a_trial_leave_a_release_that_runs,
         10,
-        "The power cut when an update is read back, when it was armed, and twice on trial: the \
-         host comes up with the old or the new release, and goes on."
+        "The power cut when an update is read back, when it was written, when it was armed, when \
+         the host restarts into it, and twice on trial: the host comes up with the old or the \
+         new release, and goes on."
     ),
 ];
 
@@ -168,14 +169,19 @@ fn power_cuts_around_a_trial_leave_a_release_that_runs(context: &Context) -> Res
         cut(vm, "state: fetching -> written", TRIAL_VERSION, "b")?;
         blessed(vm, TRIAL_VERSION, "b")?;
         let starts = format!("booting {VERSION} from slot a (normal)");
-        for moment in [&starts, &format!("checking the health of {VERSION}")] {
+        let health = format!("checking the health of {VERSION}");
+        for (before, on_trial) in [
+            ("state: written -> armed", &starts),
+            ("reboot: Restarting system", &health),
+        ] {
             let back = format!("updatectl apply --no-wait --allow-downgrade {VERSION}");
             vm.exec_ok(&back)?;
-            if *moment != starts {
+            cut_power(context, (&mut *vm, &disk), before)?;
+            if *on_trial != starts {
                 vm.expect(&starts, TAKE)?;
             }
             // It failed, whatever it was that stopped the host.
-            cut(vm, moment, TRIAL_VERSION, "b")?;
+            cut(vm, on_trial, TRIAL_VERSION, "b")?;
             let denied = &status(vm)?["denied"][0];
             same("denied", text(&denied["version"]), VERSION)?;
             vm.exec_ok(&format!("updatectl allow {VERSION}"))?;
@@ -184,19 +190,24 @@ fn power_cuts_around_a_trial_leave_a_release_that_runs(context: &Context) -> Res
     })
 }
 
-/// Cuts the power at a moment; fails unless the slot that the selector will choose holds a
-/// release whole, and the host comes up with this one.
+/// Cuts the power at a moment, and switches the machine on again; fails unless the slot that
+/// the selector will choose holds a release whole.
+fn cut_power(context: &Context, (vm, disk): (&mut Vm, &Disk), moment: &str) -> Result<()> {
+    vm.cut_power_when(moment, TAKE)?;
+    let chosen = choose(&disk.slots()?).first.slot;
+    slot_holds(context.prepared(), disk, chosen)
+        .with_context(|| format!("after a power cut at {moment:?}"))?;
+    Ok(vm.power_on()?)
+}
+
+/// The same; fails also unless the host comes up with this release.
 fn comes_back(
     context: &Context,
     (vm, disk): (&mut Vm, &Disk),
     moment: &str,
     (version, slot): (&str, &str),
 ) -> Result<()> {
-    vm.cut_power_when(moment, TAKE)?;
-    let chosen = choose(&disk.slots()?).first.slot;
-    slot_holds(context.prepared(), disk, chosen)
-        .with_context(|| format!("after a power cut at {moment:?}"))?;
-    vm.power_on()?;
+    cut_power(context, (&mut *vm, disk), moment)?;
     let boot = vm.wait_boot_complete_despite_failure(BOOT)?;
     ensure!(
         boot.version == version && boot.slot == slot,
