@@ -129,8 +129,11 @@ mod tests {
     struct Machine(tempfile::TempDir);
 
     impl Machine {
+        /// With an item that is not the config: the kernel's module is loaded.
         fn new() -> Self {
-            Self(tempfile::tempdir().unwrap())
+            let machine = Self(tempfile::tempdir().unwrap());
+            machine.write("fw_cfg/by_name/opt/other/raw", b"x");
+            machine
         }
 
         fn write(&self, path: &str, contents: &[u8]) {
@@ -160,7 +163,6 @@ mod tests {
     #[test]
     fn reads_the_disk_with_the_serial_number() {
         let machine = Machine::new();
-        machine.write("fw_cfg/by_name/opt/other/raw", b"x");
         machine.write("block/vda/serial", b"ignition2\n");
         machine.write("block/sda/size", b"1");
         assert_eq!(machine.config().unwrap(), None);
@@ -176,7 +178,6 @@ mod tests {
     #[test]
     fn a_huge_disk_is_no_config() {
         let machine = Machine::new();
-        machine.write("fw_cfg/by_name/opt/other/raw", b"x");
         machine.write("block/vdb/serial", b"ignition");
         machine.write("dev/vdb", b"");
         let disk = std::fs::OpenOptions::new()

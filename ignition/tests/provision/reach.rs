@@ -15,6 +15,14 @@ fn wants(source: &str, ignition: Value) -> Value {
     }))
 }
 
+/// Fails unless a host with such a config has the file with this content.
+fn gets(source: &str, ignition: Value, content: &str) {
+    let host = Host::new();
+    host.config(&wants(source, ignition));
+    host.provision().unwrap();
+    assert_eq!(host.read("/f"), content);
+}
+
 fn trusting(identity: &Identity) -> Value {
     json!({"tls": {"certificateAuthorities": [{"source": data(identity.authority.as_bytes())}]}})
 }
@@ -23,11 +31,8 @@ fn trusting(identity: &Identity) -> Value {
 fn an_authority_of_the_config_is_trusted() {
     let identity = Identity::signed("localhost");
     let server = Server::start_tls(identity.clone(), |_, _| Answer::ok(b"secret"));
-    let host = Host::new();
     let url = format!("https://localhost:{}/f", server.port());
-    host.config(&wants(&url, json!({"security": trusting(&identity)})));
-    host.provision().unwrap();
-    assert_eq!(host.read("/f"), "secret");
+    gets(&url, json!({"security": trusting(&identity)}), "secret");
     assert_eq!(server.count("/f"), 1);
 }
 
@@ -68,10 +73,8 @@ fn an_unknown_server_is_refused_at_once_with_advice() {
 fn a_self_signed_server_is_trusted_once_the_config_names_it() {
     let identity = Identity::self_signed("localhost", IsCa::NoCa);
     let server = Server::start_tls(identity.clone(), |_, _| Answer::ok(b"x"));
-    let host = Host::new();
     let url = format!("https://localhost:{}/f", server.port());
-    host.config(&wants(&url, json!({"security": trusting(&identity)})));
-    host.provision().unwrap();
+    gets(&url, json!({"security": trusting(&identity)}), "x");
 }
 
 #[test]
@@ -86,14 +89,9 @@ fn http_goes_through_its_proxy_with_credentials() {
             Answer::status(400)
         }
     });
-    let host = Host::new();
     let url = format!("http://user:p%40ss@127.0.0.1:{}", proxy.port());
-    host.config(&wants(
-        "http://config.test:81/f?x=1",
-        json!({"proxy": {"httpProxy": url}}),
-    ));
-    host.provision().unwrap();
-    assert_eq!(host.read("/f"), "hi");
+    let settings = json!({"proxy": {"httpProxy": url}});
+    gets("http://config.test:81/f?x=1", settings, "hi");
     assert_eq!(proxy.count("http://config.test:81/f?x=1"), 1);
 }
 
@@ -106,12 +104,9 @@ fn https_goes_through_a_tunnel() {
             _ => Answer::status(403),
         }
     });
-    let host = Host::new();
     let url = format!("http://user:pw@127.0.0.1:{}", proxy.port());
     let settings = json!({"proxy": {"httpsProxy": url}, "security": trusting(&identity)});
-    host.config(&wants("https://config.test/f", settings));
-    host.provision().unwrap();
-    assert_eq!(host.read("/f"), "hi");
+    gets("https://config.test/f", settings, "hi");
     assert_eq!((proxy.count("config.test:443"), proxy.count("/f")), (1, 1));
 }
 
@@ -119,11 +114,8 @@ fn https_goes_through_a_tunnel() {
 fn exempt_servers_are_asked_directly() {
     let proxy = Server::start(|_, _| Answer::status(400));
     let server = Server::start(|_, _| Answer::ok(b"direct"));
-    let host = Host::new();
     let settings = json!({"proxy": {"httpProxy": proxy.url(""), "noProxy": ["config.test"]}});
-    host.config(&wants(&server.url("/f"), settings.clone()));
-    host.provision().unwrap();
-    assert_eq!(host.read("/f"), "direct");
+    gets(&server.url("/f"), settings, "direct");
     assert_eq!(proxy.count(&server.url("/f")), 0);
 }
 
@@ -158,13 +150,8 @@ fn a_proxy_that_is_busy_is_asked_again() {
         1 | 2 => Answer::status(503),
         _ => Answer::ok(b"late"),
     });
-    let host = Host::new();
-    host.config(&wants(
-        "http://config.test/f",
-        json!({"proxy": {"httpProxy": proxy.url("")}}),
-    ));
-    host.provision().unwrap();
-    assert_eq!(host.read("/f"), "late");
+    let settings = json!({"proxy": {"httpProxy": proxy.url("")}});
+    gets("http://config.test/f", settings, "late");
     assert_eq!(proxy.count("http://config.test/f"), 3);
 }
 
