@@ -65,10 +65,10 @@ struct Cli {
     #[arg(long)]
     no_build: bool,
 
-    /// Scenarios that run at the same time
-    #[arg(long, value_name = "N", default_value_t = 2,
-          value_parser = clap::value_parser!(u8).range(1..=64))]
-    workers: u8,
+    /// Scenarios that run at the same time, a machine of 1 GiB each
+    /// [default: one more than there are CPUs, at most 8]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
+    workers: Option<u8>,
 
     /// CPUs of each virtual machine; more than the host has for all of them make waiting for
     /// a lock that another one holds expensive
@@ -110,10 +110,16 @@ fn run(cli: &Cli) -> Result<bool> {
         report.add("unit", runner::cargo_test());
     }
     if let Some((prepared, results)) = prepared {
-        let workers = cli.workers.into();
+        let workers = cli.workers.map_or_else(default_workers, usize::from);
         runner::scenarios(&plan.scenarios, &prepared, &results, workers, &mut report);
     }
     Ok(report.finish())
+}
+
+/// Now and then a machine waits, and its CPU is another one's.
+fn default_workers() -> usize {
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    (cpus + 1).min(8)
 }
 
 fn prepare(cli: &Cli, images: &Path) -> Result<(Prepared, Results)> {
