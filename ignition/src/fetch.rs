@@ -1,12 +1,15 @@
-//! Brings what a `source` names: `data:`, `http:`, `https:`, `tftp:`, decompressed
-//! and verified on the way, in bounded memory.
+//! Brings what a `source` names: `data:`, `http:`, `https:`, `tftp:`, `s3:`, `arn:`,
+//! `gs:`, decompressed and verified on the way, in bounded memory.
 
+mod cloud;
 mod digest;
 mod error;
 mod forward;
+mod gs;
 mod http;
 mod patience;
 mod proxy;
+mod s3;
 mod sink;
 mod source;
 pub mod tftp;
@@ -21,6 +24,8 @@ use flate2::read::MultiGzDecoder;
 
 use crate::config::{Config, Resource, list};
 
+pub use cloud::{Clouds, Keys, keys_of, token_of};
+pub(crate) use cloud::{Ec2, LINK_LOCAL};
 pub use digest::{Digest, hex};
 pub use error::FetchError;
 pub(crate) use http::{Call, Reach};
@@ -55,6 +60,7 @@ pub struct Fetcher {
     patience: Duration,
     settings: Settings,
     stop: Arc<Stop>,
+    clouds: Arc<Clouds>,
 }
 
 /// What a config says about fetching.
@@ -80,6 +86,24 @@ impl Fetcher {
                 proxies: Proxies::default(),
             },
             stop: Arc::default(),
+            clouds: Arc::new(Clouds::from_environment()),
+        }
+    }
+
+    /// The same on `platform`, whose own cloud gives credentials.
+    pub fn on_platform(self, platform: &str) -> Self {
+        let clouds = Clouds {
+            platform: platform.to_owned(),
+            ..(*self.clouds).clone()
+        };
+        self.with_clouds(clouds)
+    }
+
+    /// The same, with clouds' services elsewhere.
+    pub fn with_clouds(self, clouds: Clouds) -> Self {
+        Self {
+            clouds: Arc::new(clouds),
+            ..self
         }
     }
 
@@ -168,6 +192,8 @@ impl Fetcher {
             _ if self.network == Network::Absent => {
                 Err(FetchError::NeedsNetwork { name: pipe.name })
             }
+            Source::S3(address) => s3::fetch(&address, self, &pipe, sink),
+            Source::Gs(address) => gs::fetch(&address, self, &pipe, sink),
             Source::Tftp(address) => tftp::fetch(&address, self, &pipe, sink),
             Source::Http(url) => {
                 http::fetch(&Call::for_resource(&url, resource), self, &pipe, sink)

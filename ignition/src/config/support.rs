@@ -39,16 +39,6 @@ pub fn unsupported(config: &Config, at: &dyn Locate) -> Vec<Problem> {
         .collect()
 }
 
-/// Why `scheme` cannot be fetched, if the spec has it and this program not.
-pub(super) fn unsupported_scheme(scheme: &str) -> Option<String> {
-    ["s3", "gs", "arn"].contains(&scheme).then(|| {
-        format!(
-            "sources with the scheme {scheme} are not implemented in this version; \
-             use http, https or data"
-        )
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use crate::config::parse;
@@ -95,18 +85,6 @@ mod tests {
             assert_eq!(found.len(), 1, "{found:?}");
             assert!(found[0].starts_with(key), "{found:?}");
             assert!(found[0].contains("not implemented"), "{found:?}");
-        }
-    }
-
-    #[test]
-    fn missing_schemes_are_refused_by_name() {
-        for scheme in ["s3", "gs", "arn"] {
-            let body = format!(
-                r#""storage": {{"files": [{{"path": "/a", "contents": {{"source": "{scheme}://h/p"}}}}]}}"#
-            );
-            let found = refusals(&body);
-            assert!(found[0].starts_with("storage.files.0.contents.source"));
-            assert!(found[0].contains(&format!("scheme {scheme} are not implemented")));
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rustls::{CertificateError, Error as TlsError};
 use ureq::config::Config;
 use ureq::http::header::{ACCEPT, AUTHORIZATION, HOST, LOCATION, PROXY_AUTHORIZATION, USER_AGENT};
-use ureq::http::{Method, Response, Uri, request};
+use ureq::http::{HeaderMap, Method, Response, Uri, request};
 use ureq::unversioned::resolver::DefaultResolver;
 use ureq::unversioned::transport::{Connector as _, DefaultConnector};
 use ureq::{Agent, Body};
@@ -93,6 +93,20 @@ pub fn fetch(
         match (result, body.broken) {
             (Err(_), Some(message)) => Err(Failed::ForNow(message)),
             (result, _) => result.map_err(Failed::ForGood),
+        }
+    })
+}
+
+/// The headers of the answer to `call`, whatever its status; server errors
+/// are tried again.
+pub fn probe(call: &Call, fetcher: &Fetcher, name: &str) -> Result<HeaderMap, FetchError> {
+    patiently(name, fetcher, |deadline| {
+        let response = send(call, &call.url, &call.headers, fetcher, deadline, name)?;
+        match response.status() {
+            status if status.is_server_error() => {
+                Err(Failed::ForNow(format!("the server answered {status}")))
+            }
+            _ => Ok(response.headers().clone()),
         }
     })
 }

@@ -19,7 +19,7 @@ use ureq::http::uri::{Authority, PathAndQuery};
 
 use crate::config::{filled, list};
 
-use super::source::percent;
+use super::source::decoded;
 
 /// The proxies of a config, and the servers that are reached without them.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -120,7 +120,7 @@ impl Proxy {
             return Err("the URL names no host (expected http://host:port)".to_owned());
         }
         let user = user
-            .map(percent)
+            .map(decoded)
             .transpose()
             .map_err(|error| error.to_string())?;
         Ok(Self {

@@ -5,7 +5,7 @@ use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
 use base64::{alphabet, engine::DecodePaddingMode};
 use ureq::http::Uri;
 
-use super::tftp;
+use super::{gs, s3, tftp};
 
 /// What a `source` names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +16,10 @@ pub enum Source {
     Http(String),
     /// A file on a TFTP server.
     Tftp(tftp::Address),
+    /// An object in S3, by URL or by Amazon's resource name.
+    S3(s3::Address),
+    /// An object in Google Cloud Storage.
+    Gs(gs::Address),
 }
 
 /// A source that is no acceptable URL.
@@ -70,6 +74,9 @@ impl Source {
                     ))),
                 }
             }
+            "s3" => s3::Address::parse_s3(&text[scheme.len() + 1..]).map(Self::S3),
+            "arn" => s3::Address::parse_arn(&text[scheme.len() + 1..]).map(Self::S3),
+            "gs" => gs::Address::parse(&text[scheme.len() + 1..]).map(Self::Gs),
             "tftp" => tftp::Address::parse(&text[scheme.len() + 1..]).map(Self::Tftp),
             other => Err(UrlError::Scheme(other.to_owned())),
         }
@@ -101,8 +108,13 @@ fn data(rest: &str) -> Result<Vec<u8>, UrlError> {
         .map_err(|_| UrlError::Data("the contents are not base64"))
 }
 
-/// Undoes percent-encoding.
-pub(super) fn percent(text: &str) -> Result<Vec<u8>, UrlError> {
+/// A part of a URL without its percent-encoding.
+pub(super) fn decoded(part: &str) -> Result<Vec<u8>, UrlError> {
+    percent(part)
+        .map_err(|_| UrlError::Malformed("% is not followed by two hexadecimal digits".to_owned()))
+}
+
+fn percent(text: &str) -> Result<Vec<u8>, UrlError> {
     const BAD: UrlError = UrlError::Data("% is not followed by two hexadecimal digits");
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
@@ -123,13 +135,16 @@ pub fn public_name(source: &str) -> String {
     if source.is_empty() {
         return "an empty source".to_owned();
     }
+    if matches!(source.get(..4), Some(scheme) if scheme.eq_ignore_ascii_case("arn:")) {
+        return source.split('?').next().unwrap_or_default().to_owned();
+    }
     // Only these have parts that are known not to be contents.
     let Ok(uri) = source.parse::<Uri>() else {
         return "a data URL".to_owned();
     };
     let scheme = uri.scheme_str().map(str::to_ascii_lowercase);
     match (scheme.as_deref(), uri.authority()) {
-        (Some(scheme @ ("http" | "https" | "tftp")), Some(authority)) => {
+        (Some(scheme @ ("http" | "https" | "tftp" | "s3" | "gs")), Some(authority)) => {
             let host = authority.as_str().rsplit('@').next().unwrap_or_default();
             let query = if uri.query().is_some() { "?…" } else { "" };
             format!("{scheme}://{host}{}{query}", uri.path())
@@ -197,6 +212,11 @@ mod tests {
     #[test]
     fn names_hide_secrets() {
         assert_eq!(public_name("http://u:p@h:1/x?t=1"), "http://h:1/x?…");
+        assert_eq!(
+            public_name("arn:aws:s3:::b/k?versionId=v"),
+            "arn:aws:s3:::b/k"
+        );
+        assert_eq!(public_name("s3://b/k"), "s3://b/k");
         assert_eq!(public_name("data:,secret"), "a data URL");
         assert_eq!(public_name("data:;base64,%00"), "a data URL");
         assert_eq!(public_name("data://secret:at"), "a data URL");
@@ -218,7 +238,7 @@ mod tests {
         }
 
         #[test]
-        fn any_text_is_judged_without_panic(text in "(data:|http://|tftp://|x:)?[ -~é]{0,40}") {
+        fn any_text_is_judged_without_panic(text in "(data:|http://|tftp://|gs://|s3://|arn:|x:)?[ -~é]{0,40}") {
             let _ = Source::parse(&text);
             let _ = public_name(&text);
         }

@@ -15,7 +15,7 @@ pub use transfer::{Step, Transfer};
 
 use super::patience::{Failed, patiently};
 use super::sink::Sink;
-use super::source::{UrlError, percent};
+use super::source::{UrlError, decoded};
 use super::{FetchError, Fetcher, Pipe};
 
 /// Waits for an answer double from this on, up to [`LONGEST_WAIT`].
@@ -48,7 +48,7 @@ impl Address {
         if uri.host().is_empty() {
             return Err(UrlError::NoHost);
         }
-        let path = percent(path).map_err(|_| malformed("% without two hexadecimal digits"))?;
+        let path = decoded(path)?;
         if path.len() < 2 || path.len() > PATH || path.contains(&0) {
             return Err(malformed(
                 "expected tftp://host/path with a path of 1 to 399 bytes",

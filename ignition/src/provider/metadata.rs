@@ -5,12 +5,10 @@ use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
+pub(super) use crate::fetch::LINK_LOCAL;
 use crate::fetch::{Call, Fetcher, Reach};
 
 use super::{Provider, ProviderError, Raw};
-
-/// Where most services are (link-local, no name needed).
-pub const LINK_LOCAL: &str = "http://169.254.169.254";
 
 /// Services that give the config by one question.
 const SERVICES: [Row; 5] = [

@@ -25,7 +25,7 @@ pub fn run(settings: &Settings, network: Network) -> Result<(), StageError> {
         return Ok(());
     }
     let mut collector = Collector {
-        fetcher: Fetcher::new(network, settings.fetch_timeout),
+        fetcher: Fetcher::new(network, settings.fetch_timeout).on_platform(&settings.platform),
         parts: Vec::new(),
         state: State::default(),
     };

@@ -63,7 +63,8 @@ pub fn run(settings: &Settings, config: &Config, state: &State) -> Result<(), Fi
         ));
         return Ok(());
     }
-    let mut fetcher = Fetcher::new(Network::Present, settings.fetch_timeout);
+    let mut fetcher =
+        Fetcher::new(Network::Present, settings.fetch_timeout).on_platform(&settings.platform);
     fetcher
         .configure(config)
         .map_err(|source| FilesError::Fetch {

@@ -72,6 +72,11 @@ impl Answer {
         }
     }
 
+    pub fn with_header(mut self, name: &str, value: &str) -> Self {
+        self.head.push_str(&format!("\r\n{name}: {value}"));
+        self
+    }
+
     fn write(&self, mut stream: impl Write) {
         let Self { head, body } = self;
         let length = body.len();

@@ -1,6 +1,5 @@
 //! Things that are fetched: `source` and what goes with it.
 
-use crate::config::support::unsupported_scheme;
 use crate::config::{Resource, filled, list};
 use crate::fetch::{Digest, Source, UrlError};
 
@@ -44,12 +43,12 @@ fn source(key: &str, resource: &Resource, check: &mut Check<'_>) {
     };
     match Source::parse(text) {
         Ok(_) => {}
-        Err(UrlError::Scheme(scheme)) => {
-            let message = unsupported_scheme(&scheme).unwrap_or_else(|| {
-                format!("unknown URL scheme {scheme:?}; expected http, https, tftp or data")
-            });
-            check.error(key, message);
-        }
+        Err(UrlError::Scheme(scheme)) => check.error(
+            key,
+            format!(
+                "unknown URL scheme {scheme:?}; expected http, https, data, tftp, s3, arn or gs"
+            ),
+        ),
         Err(error) => check.error(key, error.to_string()),
     }
 }
