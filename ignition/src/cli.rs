@@ -16,6 +16,10 @@ const DEFAULT_PLATFORM: &str = "qemu";
 /// Provisions a host on its first boot from an Ignition config.
 #[derive(Debug, Parser)]
 #[command(name = "ignition", disable_version_flag = true)]
+#[cfg_attr(
+    feature = "tools",
+    command(after_help = "For a laptop: ignition validate, translate, plan; each has --help.")
+)]
 pub struct Args {
     /// Platform the machine runs on (aws, azure, qemu, …) [default: the kernel
     /// argument ignition.platform.id, else qemu]

@@ -21,10 +21,14 @@ pub use ignition_config::v3_6::{
 pub use merge::merge;
 pub use origin::Origins;
 pub use parse::{Document, Parsed, parse};
+#[cfg(feature = "tools")]
+pub(crate) use parse::{excerpt, read};
 pub use place::{Invalid, Locate, Place, Problem};
 pub use support::unsupported;
 pub use validate::{Findings, validate};
 pub use version::NEWEST;
+#[cfg(feature = "tools")]
+pub(crate) use version::Spec;
 
 /// The config that asks for nothing.
 pub fn empty() -> Config {

@@ -32,7 +32,7 @@ pub(crate) use http::{Call, Reach};
 pub use proxy::problem as proxy_problem;
 pub use source::{Source, UrlError, public_name};
 
-use digest::Hasher;
+pub(crate) use digest::Hasher;
 use patience::Stop;
 use proxy::Proxies;
 use sink::{Memory, Sink};

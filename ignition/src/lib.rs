@@ -13,6 +13,9 @@
 //! Nothing below the root is written before the whole merged config is known
 //! and was accepted. The files stage can be cut off at any instant and run
 //! again; it ends in the same state (see [`stage::files`]).
+//!
+//! With the cargo feature `tools` there is also `tools`: the same code for
+//! a laptop.
 
 pub mod account;
 pub mod cli;
@@ -26,3 +29,5 @@ pub mod provider;
 pub mod root;
 pub mod stage;
 pub mod state;
+#[cfg(feature = "tools")]
+pub mod tools;

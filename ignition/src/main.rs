@@ -10,6 +10,10 @@ use ignition::{failure, log};
 
 /// Exit status: 0 done, 1 failed, 2 wrong usage.
 fn main() -> ExitCode {
+    #[cfg(feature = "tools")]
+    if let Some(code) = ignition::tools::run(std::env::args_os()) {
+        return code;
+    }
     let args = Args::parse_from(normalise(std::env::args_os()));
     if args.version {
         println!("Ignition {}", env!("CARGO_PKG_VERSION"));

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::index::{Index, Spot, join};
 use super::place::{Invalid, Locate, Place, Problem};
 use super::version::{NEWEST, Spec};
-use super::{Config, Findings, list, unsupported, validate};
+use super::{Config, list, unsupported, validate};
 
 /// A config's text under the name of its source, able to find its keys.
 #[derive(Debug)]
@@ -35,6 +35,22 @@ pub struct Parsed {
 /// problems at once, about features that are not implemented too; only
 /// problems that show after merging are left.
 pub fn parse(source: &str, bytes: &[u8]) -> Result<Option<Parsed>, Invalid> {
+    let Some(mut parsed) = read(source, bytes)? else {
+        return Ok(None);
+    };
+    let found = validate(&parsed.config, &parsed.document);
+    parsed.warnings.extend(found.warnings);
+    let mut errors = found.errors;
+    errors.extend(unsupported(&parsed.config, &parsed.document));
+    if !errors.is_empty() {
+        return Err(Invalid(errors));
+    }
+    Ok(Some(parsed))
+}
+
+/// Like [`parse`], without the checks that need more than the text: what it
+/// returns may be refused yet.
+pub(crate) fn read(source: &str, bytes: &[u8]) -> Result<Option<Parsed>, Invalid> {
     let document = Document::new(source, bytes)?;
     if document
         .text
@@ -53,16 +69,6 @@ pub fn parse(source: &str, bytes: &[u8]) -> Result<Option<Parsed>, Invalid> {
         .collect();
     if spec < Spec::V3_4 {
         drop_special_mode_bits(&mut config, &document, &mut warnings);
-    }
-    let Findings {
-        errors,
-        warnings: more,
-    } = validate(&config, &document);
-    warnings.extend(more);
-    let mut errors = errors;
-    errors.extend(unsupported(&config, &document));
-    if !errors.is_empty() {
-        return Err(Invalid(errors));
     }
     Ok(Some(Parsed {
         config,
@@ -193,7 +199,8 @@ impl Document {
             .map(str::len)
             .sum();
         let offset = start + error.column().saturating_sub(1);
-        self.problem_at(offset, key, &format!("not valid JSON: {message}"))
+        let hint = syntax_hint(message);
+        self.problem_at(offset, key, &format!("not valid JSON: {message}{hint}"))
     }
 
     fn problem(&self, key: &str, message: String) -> Problem {
@@ -240,8 +247,8 @@ impl Locate for Document {
 
 /// The line and a caret. None for lines that may hold secrets (they end up on
 /// consoles and in the journal) and for lines too long to help.
-fn excerpt(line: &str, column: usize) -> Option<String> {
-    const SECRETS: [&str; 4] = ["passwordHash", "data:", "value", "$"];
+pub(crate) fn excerpt(line: &str, column: usize) -> Option<String> {
+    const SECRETS: [&str; 5] = ["passwordHash", "password_hash", "data:", "value", "$"];
     const WIDTH: usize = 120;
     if line.len() > WIDTH || line.trim().is_empty() || SECRETS.iter().any(|s| line.contains(s)) {
         return None;
@@ -265,6 +272,16 @@ fn not_json(text: &str) -> Option<&'static str> {
         Some("this is YAML (a Butane config?); translate it to an Ignition config first")
     } else {
         None
+    }
+}
+
+/// What to do about serde_json's complaint, where people often meet it.
+fn syntax_hint(message: &str) -> &'static str {
+    match message {
+        "invalid number" => "; JSON has no octal numbers: 0644 is 420, 0755 is 493",
+        "key must be a string" => "; keys stand in double quotes, and JSON has no comments",
+        "trailing comma" => "; remove the comma before the closing bracket",
+        _ => "",
     }
 }
 

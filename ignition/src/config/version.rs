@@ -1,5 +1,6 @@
 //! Which spec a config is written for.
 
+use std::fmt;
 use std::str::FromStr;
 
 /// The newest accepted spec; every config is translated to it.
@@ -22,6 +23,20 @@ pub enum Spec {
     V3_5,
     /// 3.6.0
     V3_6,
+}
+
+impl fmt::Display for Spec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::V3_0 => "3.0.0",
+            Self::V3_1 => "3.1.0",
+            Self::V3_2 => "3.2.0",
+            Self::V3_3 => "3.3.0",
+            Self::V3_4 => "3.4.0",
+            Self::V3_5 => "3.5.0",
+            Self::V3_6 => "3.6.0",
+        })
+    }
 }
 
 impl FromStr for Spec {

@@ -28,7 +28,11 @@ use crate::state::State;
 
 use super::Settings;
 
+#[cfg(feature = "tools")]
+pub(crate) use entries::{Item, items};
 pub use error::FilesError;
+#[cfg(feature = "tools")]
+pub(crate) use record::PATH as RECORD;
 
 /// Working directory of this stage, on the root's disk. Removed at the end.
 const WORK: &str = "/etc/.ignition";

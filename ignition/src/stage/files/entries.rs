@@ -18,14 +18,14 @@ const FILE_MODE: u32 = 0o644;
 const DIRECTORY_MODE: u32 = 0o755;
 
 /// One thing to make, and its key in the config.
-enum Item<'a> {
+pub(crate) enum Item<'a> {
     Directory(String, &'a Directory),
     File(String, &'a File),
     Link(String, &'a Link),
 }
 
 impl Item<'_> {
-    fn path(&self) -> &str {
+    pub(crate) fn path(&self) -> &str {
         match self {
             Self::Directory(_, directory) => &directory.path,
             Self::File(_, file) => &file.path,
@@ -63,7 +63,8 @@ pub fn apply(context: &Context<'_>, config: &Config) -> Result<(), FilesError> {
     Ok(())
 }
 
-fn items(config: &Config) -> Vec<Item<'_>> {
+/// All entries of `config`, in the order in which they are made.
+pub(crate) fn items(config: &Config) -> Vec<Item<'_>> {
     let Some(storage) = &config.storage else {
         return Vec::new();
     };
