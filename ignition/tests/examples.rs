@@ -33,6 +33,42 @@ fn every_example_is_accepted_and_explained() {
     assert!(count >= 3, "only {count} examples found");
 }
 
+#[cfg(feature = "tools")]
+#[test]
+fn every_example_in_yaml_is_translated_without_a_warning_and_explained() {
+    use ignition::tools::butane::{Files, translate};
+
+    let explained = fs::read_to_string(examples().join("README.md")).unwrap();
+    let mut count = 0;
+    for entry in fs::read_dir(examples()).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "yaml") {
+            continue;
+        }
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let translation = translate(name, &fs::read(&path).unwrap(), &mut Files::default());
+        assert_eq!(translation.found.errors, []);
+        assert_eq!(translation.found.warnings, []);
+        let json = translation.json.unwrap().to_string();
+        let parsed = parse(name, json.as_bytes()).unwrap().unwrap();
+        assert_eq!(Some(parsed.config), translation.config);
+        assert!(explained.contains(&format!("## {name}")), "{name}");
+        count += 1;
+    }
+    assert!(count >= 3, "only {count} examples found");
+}
+
+#[cfg(feature = "tools")]
+#[test]
+fn minimal_is_the_same_in_both_languages() {
+    use ignition::tools::butane::{Files, translate};
+
+    let read = |name: &str| fs::read(examples().join(name)).unwrap();
+    let json = parse("minimal.ign", &read("minimal.ign")).unwrap().unwrap();
+    let yaml = translate("minimal.yaml", &read("minimal.yaml"), &mut Files::default());
+    assert_eq!(yaml.config, Some(json.config));
+}
+
 #[test]
 fn the_merged_example_has_the_right_hash() {
     let child = fs::read(examples().join("single-host.ign")).unwrap();
