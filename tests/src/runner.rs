@@ -29,7 +29,13 @@ pub fn cargo_test() -> Outcome {
 fn run_cargo_test() -> Result<()> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
-        .args(["test", "--workspace", "--quiet"])
+        .args([
+            "test",
+            "--workspace",
+            "--features",
+            "ignition/tools",
+            "--quiet",
+        ])
         .current_dir(image::build::source_dir())
         .stdin(Stdio::null())
         .status()
