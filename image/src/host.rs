@@ -34,6 +34,24 @@ const NEEDS: [Need; 3] = [
     },
 ];
 
+/// Cargo, as if no other cargo had started this process: build scripts of dependencies
+/// look at variables that it set, and would run again, with all that follows from it.
+pub fn cargo() -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    forget_cargo(&mut cargo);
+    cargo
+}
+
+/// Keeps from `command` what a cargo that started this process told it about its package.
+pub fn forget_cargo(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(&name);
+        }
+    }
+}
+
 /// Installs what is missing on Debian; elsewhere fails naming what is missing.
 pub fn ensure_programs() -> Result<()> {
     let missing: Vec<&Need> = NEEDS

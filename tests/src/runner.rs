@@ -1,6 +1,6 @@
 //! Runs steps and scenarios.
 
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -27,8 +27,7 @@ pub fn cargo_test() -> Outcome {
 }
 
 fn run_cargo_test() -> Result<()> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo)
+    let status = image::host::cargo()
         .args([
             "test",
             "--workspace",

@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 
 use super::source_dir;
 use crate::cache::Key;
-use crate::host::capture;
+use crate::host::{capture, forget_cargo};
 use crate::tools::{Tools, remove_tree, run_logged};
 
 /// The target of the boot selector.
@@ -128,6 +128,7 @@ fn compile(tools: &Tools, work: &Path) -> Result<Programs> {
             .env_remove("RUSTFLAGS")
             .env_remove("RUSTUP_TOOLCHAIN")
             .args(["--manifest-path", "/src/Cargo.toml"]);
+        forget_cargo(&mut command);
         run_logged(&mut command, log)
     };
     cargo(

@@ -1,7 +1,5 @@
 //! `cargo vm` with the example config, as the documentation shows it.
 
-use std::process::Command;
-
 use anyhow::{Context as _, Result, ensure};
 
 use crate::context::{Context, contains};
@@ -17,8 +15,7 @@ pub const SCENARIOS: &[Scenario] = &[scenario!(
 const STATUS: i32 = 77;
 
 fn the_example_runs_with_cargo_vm(context: &Context) -> Result<()> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut vm = Command::new(cargo);
+    let mut vm = image::host::cargo();
     vm.args(["vm", "--", "--ignition", "examples/single-host.ign"])
         .arg("--image")
         .arg(context.prepared().disk_image())
