@@ -31,8 +31,8 @@ pub const SCENARIOS: &[Scenario] = &[
     ),
 ];
 
-/// How long the machine is watched for a reboot that must not come; scaled.
-/// Twice the countdown of a boot that failed.
+/// How long the machine is watched for a reboot that must not come, and for
+/// anything over the message; scaled. Twice the countdown of a boot that failed.
 const STAYS: Duration = Duration::from_secs(4);
 
 /// The path that must not appear.
@@ -99,6 +99,9 @@ fn stops(context: &Context, with: impl FnOnce(Setup) -> Setup, parts: &[&str]) -
         let rebooted = vm.wait_reboot(STAYS);
         ensure!(rebooted.is_err(), "the machine rebooted");
         ensure!(vm.console().is_running(), "the machine went off");
+        let over = "Job emergency.service";
+        let text = vm.console().text();
+        ensure!(!text.contains(over), "`{over}` is shown over the message");
         Ok(vm.cut_power()?)
     })?;
     if disk.find("root")?.is_none() {
