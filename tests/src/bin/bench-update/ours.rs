@@ -23,7 +23,7 @@ use update_engine::remote::{ByteStream, Remote, RemoteError};
 use update_engine::server::{Server, ServerOptions, Source, Trust};
 use update_engine::slots::{HostDisk, Running};
 
-use crate::cost::{Cost, cpu_of};
+use crate::cost::{Cost, cpu_of, peak_mib};
 
 /// What the child is to do.
 #[derive(Debug, Args)]
@@ -67,7 +67,7 @@ impl Update {
         let used = getrusage(UsageWho::RUSAGE_SELF).context("reading my own usage")?;
         let told = Told {
             cpu: cpu_of(&used),
-            memory_mib: used.max_rss() as f64 / 1024.0,
+            memory_mib: peak_mib()?,
             patched: progress.patched,
         };
         println!("{}", serde_json::to_string(&told)?);

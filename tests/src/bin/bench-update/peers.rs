@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use image::serve;
 use image::tools::{Tools, remove_tree, run_logged};
 
-use crate::cost::{Cost, timed};
+use crate::cost::{Cost, clocked, timed};
 
 /// Debian packages of the programs.
 pub const PACKAGES: [&str; 5] = ["casync", "openssl", "rauc", "squashfs-tools", "xz-utils"];
@@ -77,7 +77,7 @@ pub fn casync(tools: &Tools, old: &Path, new: &Path, scratch: &Path) -> Result<C
     run_logged(&mut make, "bench-casync")?;
     let server = serve::Server::start(&site, ([127, 0, 0, 1], 0).into(), |_| {})?;
     let out = scratch.join("casync.img");
-    let mut extract = tools.command("casync");
+    let mut extract = clocked(tools, "casync");
     extract
         .arg("extract")
         .arg(format!("--store={}/store", server.url()))
@@ -206,7 +206,7 @@ fn compressed_blocks(image: &[u8]) -> Result<Vec<u64>> {
 /// CPU time of copying the image with `dd`, seconds.
 pub fn dd(tools: &Tools, image: &Path, scratch: &Path) -> Result<f64> {
     let out = scratch.join("dd.img");
-    let mut dd = tools.command("dd");
+    let mut dd = clocked(tools, "dd");
     dd.arg(format!("if={}", image.display()))
         .arg(format!("of={}", out.display()))
         .args(["bs=1M", "conv=fsync"]);
