@@ -42,6 +42,7 @@ mod write;
 
 pub use error::{CopyError, EditError, GptError};
 pub use gpt_disk_types::{Guid, guid};
+pub use write::{erase, protect};
 
 /// Most bytes that an array of entries may have: 8192 entries of 128 bytes.
 pub const MAX_ENTRY_BYTES: u32 = 1 << 20;
@@ -289,6 +290,22 @@ impl Gpt {
             name: entries::name(number, &partition.name)?,
         };
         self.store(number, &entry);
+        Ok(())
+    }
+
+    /// Takes partition `number` out of the table; its blocks become free. Memory
+    /// only.
+    pub fn remove_partition(&mut self, number: u32) -> Result<(), EditError> {
+        let count = self.entry_count;
+        self.entry(number)
+            .filter(GptPartitionEntry::is_used)
+            .ok_or(EditError::NoEntry { number, count })?;
+        // All of the entry: it may be longer than the fields that are known.
+        let size = self.entry_size as usize;
+        let start = (number as usize - 1) * size;
+        if let Some(place) = self.entries.get_mut(start..start + size) {
+            place.fill(0);
+        }
         Ok(())
     }
 

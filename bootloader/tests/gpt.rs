@@ -452,6 +452,31 @@ fn a_grown_disk_is_read_and_its_backup_moves_with_the_next_write() {
 }
 
 #[test]
+fn the_blocks_that_a_disk_has_grown_by_may_be_used_with_one_write() {
+    let mut bytes = disk().bytes().to_vec();
+    bytes.resize(bytes.len() + 100 * BLOCK, 0);
+    let mut disk = MemoryDisk::from_bytes(512, bytes);
+    let mut gpt = Gpt::read(&mut disk).unwrap();
+    let before = disk.clone();
+    let mut last = gpt.partition(2).unwrap();
+    (last.number, last.first_lba, last.last_lba) = (3, 480, 578);
+    assert!(matches!(
+        gpt.set_partition(&last),
+        Err(EditError::Place { number: 3, .. })
+    ));
+    gpt.grow().unwrap();
+    gpt.set_partition(&last).unwrap();
+    assert!(disk.bytes() == before.bytes(), "growing is in memory only");
+    gpt.commit(&mut disk).unwrap();
+    let mut gpt = Gpt::read(&mut disk).unwrap();
+    assert!(gpt.health().is_good());
+    assert_eq!(gpt.usable(), (34, 578));
+    assert_eq!(gpt.partition(3), Some(last));
+    gpt.grow().unwrap();
+    assert_eq!(gpt.usable(), (34, 578));
+}
+
+#[test]
 fn a_disk_cut_short_is_read_but_not_written() {
     let bytes = disk().bytes()[..480 * BLOCK].to_vec();
     let mut disk = MemoryDisk::from_bytes(512, bytes);
@@ -562,4 +587,48 @@ fn slots_that_are_missing_or_double_are_refused() {
     other.type_guid = BOOT_PARTITION;
     gpt.set_partition(&other).unwrap();
     assert!(SlotTable::from_gpt(&gpt).is_ok());
+}
+
+#[test]
+fn a_removed_partition_leaves_its_blocks_and_the_others() {
+    let mut disk = disk();
+    let mut gpt = Gpt::read(&mut disk).unwrap();
+    let before: Vec<Partition> = gpt.partitions().collect();
+    let removed = before[1].clone();
+    gpt.remove_partition(removed.number).unwrap();
+    assert_eq!(
+        gpt.remove_partition(removed.number),
+        Err(EditError::NoEntry {
+            number: removed.number,
+            count: gpt.entry_count()
+        })
+    );
+    gpt.commit(&mut disk).unwrap();
+    let mut expected = before.clone();
+    expected.remove(1);
+    assert_eq!(partitions(&mut disk), expected);
+    let mut gpt = Gpt::read(&mut disk).unwrap();
+    gpt.set_partition(&removed).unwrap();
+    gpt.commit(&mut disk).unwrap();
+    assert_eq!(partitions(&mut disk), before);
+}
+
+#[test]
+fn an_erased_disk_has_no_table_and_a_protected_one_has_its_mark() {
+    let mut disk = disk();
+    bootloader::gpt::protect(&mut disk).unwrap();
+    assert_eq!(partitions(&mut disk).len(), 2);
+    assert_eq!(disk.bytes()[450], 0xee);
+    assert_eq!(disk.bytes()[510..512], [0x55, 0xaa]);
+    // From block 1 to the end of 512 blocks.
+    assert_eq!(disk.bytes()[454..462], [1, 0, 0, 0, 0xff, 1, 0, 0]);
+    bootloader::gpt::erase(&mut disk).unwrap();
+    assert!(matches!(
+        Gpt::read(&mut disk),
+        Err(GptError::NoValidCopy {
+            primary: CopyError::Signature { .. },
+            backup: CopyError::Signature { .. }
+        })
+    ));
+    assert_eq!(disk.bytes()[510..512], [0, 0]);
 }

@@ -3,6 +3,7 @@
 use super::{Gpt, GptError, Health, Layout, Which, header};
 use crate::block::{BlockError, BlockIo};
 use alloc::vec;
+use gpt_disk_types::MasterBootRecord;
 
 impl Gpt {
     /// Makes the table of the disk the one in memory: both copies, durable.
@@ -45,6 +46,13 @@ impl Gpt {
         };
         self.health = Health::default();
         Ok(Some(repaired))
+    }
+
+    /// Makes all blocks of a disk that was grown usable. Memory only;
+    /// [`commit`](Self::commit) does the same, and makes it durable.
+    pub fn grow(&mut self) -> Result<(), GptError> {
+        self.layout = self.layout_at_end()?;
+        Ok(())
     }
 
     /// Writes both copies of a new table to a disk that has none.
@@ -117,6 +125,28 @@ impl Gpt {
             Err(GptError::NotKept { which })
         }
     }
+}
+
+/// Makes block 0 a protective MBR, which keeps programs that know no GPT from taking
+/// the disk for an empty one. Boot code that was there is gone.
+pub fn protect<D: BlockIo + ?Sized>(disk: &mut D) -> Result<(), BlockError> {
+    let mut block = vec![0; disk.block_size() as usize];
+    let record = MasterBootRecord::protective_mbr(disk.block_count());
+    let bytes = bytemuck::bytes_of(&record);
+    block[..bytes.len()].copy_from_slice(bytes);
+    disk.write(0, &block)?;
+    disk.flush()
+}
+
+/// Overwrites block 0 and the headers of both copies with zeros: the disk has no
+/// table any more. What partitions contain stays. Not safe against power loss,
+/// which may leave one copy valid.
+pub fn erase<D: BlockIo + ?Sized>(disk: &mut D) -> Result<(), BlockError> {
+    let block = vec![0; disk.block_size() as usize];
+    for lba in [0, 1, disk.block_count().saturating_sub(1)] {
+        disk.write(lba, &block)?;
+    }
+    disk.flush()
 }
 
 /// Writes `parts` in order, flushes once, and tells whether they read back the same:
