@@ -21,6 +21,9 @@ use crate::durable::{self, Attributes, TEMPORARY};
 /// How many links to missing directories are followed in one path.
 const LINKS: u32 = 40;
 
+/// How often a path is resolved if something else in the machine is in the way.
+const ATTEMPTS: u32 = 1000;
+
 /// A root directory.
 #[derive(Debug)]
 pub struct Root {
@@ -326,6 +329,14 @@ impl Root {
         let how = OpenHow::new()
             .flags(flags | OFlag::O_CLOEXEC)
             .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+        // The kernel gives up where anything in the machine was renamed or mounted
+        // while it went through a "..", and says so (openat2(2)).
+        for _ in 1..ATTEMPTS {
+            match openat2(&self.directory, path, how) {
+                Err(Errno::EAGAIN) => {}
+                result => return result,
+            }
+        }
         openat2(&self.directory, path, how)
     }
 
