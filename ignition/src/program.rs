@@ -4,7 +4,7 @@
 use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use crate::log;
 
@@ -60,24 +60,65 @@ pub fn run_about(root: &Path, program: &str, arguments: &[String]) -> Result<(),
     finish(command, program, root)
 }
 
+/// Runs `program` of this system, found in PATH.
+pub fn run(program: &str, arguments: &[String]) -> Result<(), ProgramError> {
+    run_about(Path::new("/"), program, arguments)
+}
+
+/// What a program answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// Its exit status.
+    pub code: i32,
+    /// What it printed.
+    pub text: String,
+}
+
+/// Asks `program` of this system, found in PATH. `codes` are exit statuses that
+/// are answers as 0 is, as long as the program does not complain.
+pub fn ask(program: &str, arguments: &[String], codes: &[i32]) -> Result<Answer, ProgramError> {
+    let mut command = Command::new(program);
+    let output = output(command.args(arguments), program, Path::new("/"))?;
+    let code = output.status.code().filter(|code| {
+        *code == 0 || (codes.contains(code) && output.stderr.trim_ascii().is_empty())
+    });
+    let Some(code) = code else {
+        return Err(failed(program, output));
+    };
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    Ok(Answer { code, text })
+}
+
 fn finish(mut command: Command, program: &str, root: &Path) -> Result<(), ProgramError> {
-    command.stdin(Stdio::null()).env("LC_ALL", "C");
-    let output = command.output().map_err(|source| ProgramError::Start {
-        program: program.to_owned(),
-        root: root.to_owned(),
-        source,
-    })?;
-    let said = [output.stderr, output.stdout].concat();
-    let said = String::from_utf8_lossy(&said).trim().replace('\n', "; ");
+    let output = output(&mut command, program, root)?;
     if !output.status.success() {
-        return Err(ProgramError::Failed {
-            program: program.to_owned(),
-            status: output.status.to_string(),
-            output: said,
-        });
+        return Err(failed(program, output));
     }
+    let said = said(output);
     if !said.is_empty() {
         log::info(&format!("{program}: {said}"));
     }
     Ok(())
+}
+
+fn output(command: &mut Command, program: &str, root: &Path) -> Result<Output, ProgramError> {
+    command.stdin(Stdio::null()).env("LC_ALL", "C");
+    command.output().map_err(|source| ProgramError::Start {
+        program: program.to_owned(),
+        root: root.to_owned(),
+        source,
+    })
+}
+
+fn failed(program: &str, output: Output) -> ProgramError {
+    ProgramError::Failed {
+        program: program.to_owned(),
+        status: output.status.to_string(),
+        output: said(output),
+    }
+}
+
+fn said(output: Output) -> String {
+    let said = [output.stderr, output.stdout].concat();
+    String::from_utf8_lossy(&said).trim().replace('\n', "; ")
 }

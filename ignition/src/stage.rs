@@ -4,12 +4,16 @@
 //! |---|---|---|
 //! | `fetch-offline` | the provider | the cache, or the flag that the network is needed |
 //! | `fetch` | the provider, the network | the cache, if the stage before could not |
-//! | `kargs`, `disks`, `mount` | the cache | nothing: what they would do is refused |
+//! | `kargs` | the cache | nothing: what it would do is refused |
+//! | `disks` | the cache, the disks | partitions, file systems |
+//! | `mount` | the cache | file systems mounted below the root |
 //! | `files` | the cache | users, files, units below the root; the record |
-//! | `umount` | the cache | nothing, as `mount` |
+//! | `umount` | the cache | these file systems unmounted |
 
+pub mod disks;
 pub mod fetch;
 pub mod files;
+pub mod mount;
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -39,6 +43,9 @@ pub enum Stage {
     /// Undoes `mount`.
     Umount,
 }
+
+const DISKS: &str = "disks";
+const MOUNT: &str = "mount";
 
 /// All names, for messages.
 pub const STAGES: &str = "fetch-offline fetch kargs disks mount files umount";
@@ -112,6 +119,18 @@ pub enum StageError {
         /// The cause.
         source: std::io::Error,
     },
+    /// A stage that the config asks for was not run.
+    #[error("the config needs the stage {stage}, which was not run; run it before this one")]
+    Order {
+        /// The stage that is missing.
+        stage: &'static str,
+    },
+    /// The disks stage failed.
+    #[error(transparent)]
+    Disks(#[from] disks::DisksError),
+    /// The mount or the umount stage failed.
+    #[error(transparent)]
+    Mount(#[from] mount::MountError),
     /// The files stage failed.
     #[error(transparent)]
     Files(#[from] files::FilesError),
@@ -122,7 +141,7 @@ impl StageError {
     /// reboot, in another slot) is pointless.
     pub fn is_final(&self) -> bool {
         match self {
-            Self::Config(_) => true,
+            Self::Config(_) | Self::Order { .. } => true,
             Self::Provider(
                 ProviderError::Unknown(_)
                 | ProviderError::Unreachable { .. }
@@ -131,6 +150,8 @@ impl StageError {
             Self::Provider(ProviderError::Fetch { source, .. }) | Self::Fetch { source, .. } => {
                 source.is_final()
             }
+            Self::Disks(error) => error.is_final(),
+            Self::Mount(error) => error.is_final(),
             Self::Files(error) => error.is_final(),
             Self::Provider(
                 ProviderError::Read { .. }
@@ -151,16 +172,48 @@ pub fn run(stage: Stage, settings: &Settings) -> Result<(), StageError> {
         Stage::Fetch => fetch::run(settings, Network::Present),
         Stage::Files => {
             let (config, state) = cached(settings)?;
+            require(&state, DISKS, disks::asked(&config))?;
+            require(&state, MOUNT, mount::asked(&config))?;
             Ok(files::run(settings, &config, &state)?)
         }
-        Stage::Kargs | Stage::Disks | Stage::Mount | Stage::Umount => {
-            // A cache that asks for disks cannot come from this program's
-            // fetch stages; it is refused all the same.
+        Stage::Disks => {
+            let (config, state) = cached(settings)?;
+            disks::run(&settings.root, &config, &state)?;
+            finish(settings, state, DISKS)
+        }
+        Stage::Mount => {
+            let (config, state) = cached(settings)?;
+            require(&state, DISKS, disks::asked(&config))?;
+            mount::mount(&settings.root, &config, &state)?;
+            finish(settings, state, MOUNT)
+        }
+        Stage::Umount => {
+            let (config, state) = cached(settings)?;
+            Ok(mount::unmount(&settings.root, &config, &state)?)
+        }
+        Stage::Kargs => {
+            // A cache that asks for what is refused cannot come from this
+            // program's fetch stages; it is refused all the same.
             cached(settings)?;
             log::info("nothing to do: the config asks for nothing that this stage does");
             Ok(())
         }
     }
+}
+
+/// Notes for later stages that this one came to its end.
+fn finish(settings: &Settings, mut state: State, stage: &str) -> Result<(), StageError> {
+    state.finished.insert(stage.to_owned());
+    Ok(state.save(&settings.state_file)?)
+}
+
+/// Fails if `stage` was not run although the config asks for it: files would
+/// land on the wrong file system.
+fn require(state: &State, stage: &'static str, asked: bool) -> Result<(), StageError> {
+    if asked && !state.finished.contains(stage) {
+        return Err(StageError::Order { stage });
+    }
+    Ok(())
 }
 
 /// What the fetch stages left.

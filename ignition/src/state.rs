@@ -1,6 +1,6 @@
 //! What the stages hand on to each other, next to the config cache.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -59,6 +59,9 @@ pub struct State {
     /// written, for messages.
     #[serde(default)]
     pub origins: BTreeMap<String, String>,
+    /// Stages that came to their end, of those that others depend on.
+    #[serde(default)]
+    pub finished: BTreeSet<String>,
 }
 
 impl State {

@@ -2,20 +2,15 @@
 //! by name, before anything is written; they are never ignored.
 
 use super::place::{Locate, Problem};
-use super::{Config, list};
+use super::{Config, filled, list};
 
 /// The keys of `config` that ask for something not implemented.
 pub fn unsupported(config: &Config, at: &dyn Locate) -> Vec<Problem> {
     let mut keys = Vec::new();
     if let Some(storage) = &config.storage {
         let lists = [
-            ("disks", storage.disks.as_ref().map_or(0, Vec::len)),
             ("raid", storage.raid.as_ref().map_or(0, Vec::len)),
             ("luks", storage.luks.as_ref().map_or(0, Vec::len)),
-            (
-                "filesystems",
-                storage.filesystems.as_ref().map_or(0, Vec::len),
-            ),
         ];
         let filled = lists.into_iter().filter(|(_, length)| *length > 0);
         keys.extend(filled.map(|(name, _)| format!("storage.{name}")));
@@ -28,15 +23,38 @@ pub fn unsupported(config: &Config, at: &dyn Locate) -> Vec<Problem> {
             keys.push("kernelArguments.shouldNotExist".to_owned());
         }
     }
-    keys.iter()
-        .map(|key| Problem {
-            place: at.place(key),
-            message: format!(
-                "{key} is not implemented in this version; \
-                 remove it, or provision with a version that has it"
-            ),
-        })
-        .collect()
+    let refused = keys.iter().map(|key| Problem {
+        place: at.place(key),
+        message: format!(
+            "{key} is not implemented in this version; \
+             remove it, or provision with a version that has it"
+        ),
+    });
+    refused.chain(mounts_over_the_system(config, at)).collect()
+}
+
+/// The root is the one that the running system made; `/usr` is verified, and
+/// `/etc` lies over it.
+fn mounts_over_the_system(config: &Config, at: &dyn Locate) -> Vec<Problem> {
+    let storage = config.storage.as_ref();
+    let filesystems = list(storage.and_then(|s| s.filesystems.as_ref()));
+    let paths = filesystems.iter().enumerate().filter_map(|(index, one)| {
+        let path = filled(one.path.as_ref()).filter(|path| of_system(path))?;
+        Some((format!("storage.filesystems.{index}.path"), path))
+    });
+    let problem = |(key, path): (String, &str)| Problem {
+        place: at.place(&key),
+        message: format!(
+            "a file system of its own at {path:?} is not implemented in this version: \
+             /, /usr and /etc belong to the release; mount it at another path"
+        ),
+    };
+    paths.map(problem).collect()
+}
+
+fn of_system(path: &str) -> bool {
+    let mut parts = path.split('/').filter(|part| !part.is_empty());
+    matches!(parts.next(), None | Some("usr" | "etc"))
 }
 
 #[cfg(test)]
@@ -57,10 +75,6 @@ mod tests {
     fn every_missing_feature_is_refused_by_name() {
         for (body, key) in [
             (
-                r#""storage": {"disks": [{"device": "/dev/x"}]}"#,
-                "storage.disks",
-            ),
-            (
                 r#""storage": {"raid": [{"name": "a", "level": "raid1", "devices": ["/dev/a"]}]}"#,
                 "storage.raid",
             ),
@@ -69,8 +83,12 @@ mod tests {
                 "storage.luks",
             ),
             (
-                r#""storage": {"filesystems": [{"device": "/dev/a", "format": "ext4"}]}"#,
-                "storage.filesystems",
+                r#""storage": {"filesystems": [{"device": "/dev/a", "format": "ext4", "path": "/"}]}"#,
+                "storage.filesystems.0.path",
+            ),
+            (
+                r#""storage": {"filesystems": [{"device": "/dev/a", "format": "ext4", "path": "/etc/x"}]}"#,
+                "storage.filesystems.0.path",
             ),
             (
                 r#""kernelArguments": {"shouldExist": ["a"]}"#,
@@ -91,7 +109,7 @@ mod tests {
     #[test]
     fn empty_sections_are_no_request() {
         let text = br#"{"ignition": {"version": "3.6.0"},
-            "storage": {"disks": [], "raid": []}, "kernelArguments": {"shouldExist": []}}"#;
+            "storage": {"luks": [], "raid": []}, "kernelArguments": {"shouldExist": []}}"#;
         assert!(parse("t", text).unwrap().is_some());
     }
 }

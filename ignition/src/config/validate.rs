@@ -1,5 +1,7 @@
 //! The rules that types cannot say, as upstream has them.
 
+mod disks;
+mod filesystems;
 mod resource;
 mod storage;
 mod systemd;
@@ -191,6 +193,137 @@ mod tests {
             "storage.files.0.group.id",
             "4294967294",
         );
+    }
+
+    #[test]
+    fn disk_rules() {
+        let disks = |body: &str| format!(r#""storage": {{"disks": [{body}]}}"#);
+        let device = "storage.disks.0.device";
+        refused(&disks(r#"{"device": ""}"#), device, "path of a device");
+        refused(&disks(r#"{"device": "vda"}"#), device, "absolute");
+        refused(&disks(r#"{"device": "/dev//a"}"#), device, "write it as");
+        let twice = disks(r#"{"device": "/dev/a"}, {"device": "/dev/a"}"#);
+        refused(&twice, "storage.disks.1.device", "already defined at");
+        let partitions = |list: &str| {
+            disks(&format!(
+                r#"{{"device": "/dev/a", "partitions": [{list}]}}"#
+            ))
+        };
+        let first = "storage.disks.0.partitions.0";
+        let second = "storage.disks.0.partitions.1";
+        for (list, key, words) in [
+            (r#"{"sizeMiB": 5}"#, first, "number from 1 on"),
+            (r#"{"number": 0}"#, first, "number from 1 on"),
+            (r#"{"label": ""}"#, first, "number from 1 on"),
+            (
+                r#"{"number": -1}"#,
+                "storage.disks.0.partitions.0.number",
+                "0 or more",
+            ),
+            (
+                r#"{"number": 1, "sizeMiB": -1}"#,
+                "storage.disks.0.partitions.0.sizeMiB",
+                "0 or",
+            ),
+            (
+                r#"{"number": 1}, {"number": 1}"#,
+                "storage.disks.0.partitions.1.number",
+                "duplicate",
+            ),
+            (
+                r#"{"label": "a"}, {"number": 1, "label": "a"}"#,
+                "storage.disks.0.partitions.1.label",
+                "already defined at storage.disks.0.partitions.0.label",
+            ),
+            (
+                r#"{"number": 1, "shouldExist": false}, {"label": "a"}"#,
+                second,
+                "partitions.0 shall not exist",
+            ),
+            (
+                r#"{"number": 1, "shouldExist": false, "sizeMiB": 4}"#,
+                "storage.disks.0.partitions.0.shouldExist",
+                "nothing else",
+            ),
+            (
+                r#"{"number": 1, "label": "1234567890123456789012345678901234567"}"#,
+                "storage.disks.0.partitions.0.label",
+                "at most 36 characters, this one has 37",
+            ),
+            (
+                r#"{"number": 1, "label": "a:b"}"#,
+                "storage.disks.0.partitions.0.label",
+                "colon",
+            ),
+            (
+                r#"{"number": 1, "guid": "not-a-guid"}"#,
+                "storage.disks.0.partitions.0.guid",
+                "01234567-89AB",
+            ),
+            (
+                r#"{"number": 1, "typeGuid": "00000000-0000-0000-0000-000000000000"}"#,
+                "storage.disks.0.partitions.0.typeGuid",
+                "no partition",
+            ),
+            (
+                r#"{"number": 1, "startMiB": 1, "sizeMiB": 10}, {"number": 2, "startMiB": 10, "sizeMiB": 0}"#,
+                second,
+                "overlaps storage.disks.0.partitions.0",
+            ),
+        ] {
+            refused(&partitions(list), key, words);
+        }
+        let fine = partitions(
+            r#"{"number": 1, "startMiB": 1, "sizeMiB": 10}, {"number": 2, "startMiB": 11,
+                "sizeMiB": 0, "guid": "", "typeGuid": "5dfbf5f4-2848-4bac-aa5e-0d9a20b745a6"},
+                {"label": "ä"}, {"label": "b", "startMiB": 0, "sizeMiB": 0}"#,
+        );
+        assert_eq!(errors(&fine), Vec::<String>::new());
+    }
+
+    #[test]
+    fn filesystem_rules() {
+        let all = |body: &str| format!(r#""storage": {{"filesystems": [{body}]}}"#);
+        let one = |body: &str| all(&format!(r#"{{"device": "/dev/a", {body}}}"#));
+        let key = |name: &str| format!("storage.filesystems.0.{name}");
+        let none = r#"{"device": "", "format": "ext4"}"#;
+        refused(&all(none), &key("device"), "path of a device");
+        let twice = all(r#"{"device": "/dev/a"}, {"device": "/dev/a"}"#);
+        refused(&twice, "storage.filesystems.1.device", "already defined");
+        refused(&one(r#""format": "ntfs""#), &key("format"), "ext4, btrfs");
+        for other in [
+            r#""path": "/a""#,
+            r#""label": "a""#,
+            r#""uuid": "a""#,
+            r#""wipeFilesystem": true"#,
+            r#""options": ["a"]"#,
+            r#""mountOptions": ["a"]"#,
+        ] {
+            refused(&one(other), &key("format"), "need a format");
+        }
+        refused(
+            &one(r#""format": "xfs", "path": "a""#),
+            &key("path"),
+            "absolute",
+        );
+        for (format, longest) in [
+            ("ext4", 16),
+            ("btrfs", 256),
+            ("xfs", 12),
+            ("swap", 15),
+            ("vfat", 11),
+        ] {
+            let label = |length| {
+                let label = "a".repeat(length);
+                one(&format!(r#""format": "{format}", "label": "{label}""#))
+            };
+            refused(
+                &label(longest + 1),
+                &key("label"),
+                &format!("at most {longest} bytes"),
+            );
+            assert_eq!(errors(&label(longest)), Vec::<String>::new());
+        }
     }
 
     #[test]

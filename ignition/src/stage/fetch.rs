@@ -1,6 +1,7 @@
 //! `fetch-offline` and `fetch`: the merged config goes into the cache.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use base64::Engine as _;
 
@@ -11,7 +12,11 @@ use crate::log;
 use crate::provider::{self, Cmdline, Provider, ProviderError, Raw};
 use crate::state::{self, FetchedConfig, State};
 
-use super::{Settings, StageError};
+use super::{Settings, StageError, disks};
+
+/// Flag file, next to the config cache, that asks for the stages from `disks` to
+/// `umount`.
+const DISKS_FLAG: &str = "disks";
 
 /// How deep configs may refer to configs, and how many there may be.
 const DEPTH: usize = 16;
@@ -34,6 +39,10 @@ pub fn run(settings: &Settings, network: Network) -> Result<(), StageError> {
             let config = collector.accept(merged)?;
             state::save(&settings.config_cache, &config)?;
             collector.state.save(&settings.state_file)?;
+            if disks::asked(&config) {
+                // Without the flag, the units of these stages are skipped.
+                touch(&settings.config_cache.with_file_name(DISKS_FLAG))?;
+            }
             log::info(&format!(
                 "merged {} configs into {}",
                 collector.state.fetched_configs.len(),
@@ -63,7 +72,13 @@ fn needed_network(error: &StageError) -> Option<String> {
 }
 
 fn ask_for_network(settings: &Settings, reason: &str) -> Result<(), StageError> {
-    let path = &settings.need_network;
+    touch(&settings.need_network)?;
+    log::info(&format!("the network is needed for {reason}"));
+    Ok(())
+}
+
+/// Leaves an empty file.
+fn touch(path: &Path) -> Result<(), StageError> {
     let touch = || {
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent)?;
@@ -71,11 +86,9 @@ fn ask_for_network(settings: &Settings, reason: &str) -> Result<(), StageError> 
         std::fs::File::create(path).map(drop)
     };
     touch().map_err(|source| StageError::Flag {
-        path: path.clone(),
+        path: path.to_owned(),
         source,
-    })?;
-    log::info(&format!("the network is needed for {reason}"));
-    Ok(())
+    })
 }
 
 /// The first key of the config that the files stage will need the network for.
@@ -341,6 +354,16 @@ fn places(config: &Config, origins: &Origins) -> BTreeMap<String, String> {
     let units = config.systemd.as_ref().and_then(|s| s.units.as_ref());
     let lists = [
         (
+            "storage.disks",
+            storage.and_then(|s| s.disks.as_ref()).map_or(0, Vec::len),
+        ),
+        (
+            "storage.filesystems",
+            storage
+                .and_then(|s| s.filesystems.as_ref())
+                .map_or(0, Vec::len),
+        ),
+        (
             "storage.files",
             storage.and_then(|s| s.files.as_ref()).map_or(0, Vec::len),
         ),
@@ -367,9 +390,15 @@ fn places(config: &Config, origins: &Origins) -> BTreeMap<String, String> {
     let keys = lists
         .into_iter()
         .flat_map(|(list, length)| (0..length).map(move |number| format!("{list}.{number}")));
-    keys.map(|key| {
-        let place = origins.place(&key).to_string();
-        (key, place)
-    })
-    .collect()
+    let disks = list(storage.and_then(|s| s.disks.as_ref())).iter();
+    let partitions = disks.enumerate().flat_map(|(disk, entry)| {
+        let count = list(entry.partitions.as_ref()).len();
+        (0..count).map(move |number| format!("storage.disks.{disk}.partitions.{number}"))
+    });
+    keys.chain(partitions)
+        .map(|key| {
+            let place = origins.place(&key).to_string();
+            (key, place)
+        })
+        .collect()
 }

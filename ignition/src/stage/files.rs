@@ -23,10 +23,10 @@ mod units;
 use crate::config::Config;
 use crate::fetch::{Fetcher, Network};
 use crate::log;
-use crate::root::Root;
+use crate::root::{Root, RootError};
 use crate::state::State;
 
-use super::Settings;
+use super::{Settings, mount};
 
 #[cfg(feature = "tools")]
 pub(crate) use entries::{Item, items};
@@ -54,17 +54,25 @@ impl Context<'_> {
     }
 }
 
+/// Whether `root` has the record, so that nothing may be changed any more.
+pub(super) fn provisioned(root: &Root) -> Result<bool, RootError> {
+    let there = root.entry(record::PATH)?.is_some();
+    if there {
+        log::info(&format!(
+            "already provisioned: {} is there; nothing is changed",
+            record::PATH
+        ));
+    }
+    Ok(there)
+}
+
 /// Carries `config` out below the root.
 pub fn run(settings: &Settings, config: &Config, state: &State) -> Result<(), FilesError> {
     let root = Root::open(&settings.root).map_err(|source| FilesError::Root {
         path: settings.root.clone(),
         source,
     })?;
-    if root.entry(record::PATH)?.is_some() {
-        log::info(&format!(
-            "already provisioned: {} is there; nothing is changed",
-            record::PATH
-        ));
+    if provisioned(&root)? {
         return Ok(());
     }
     let mut fetcher =
@@ -84,6 +92,10 @@ pub fn run(settings: &Settings, config: &Config, state: &State) -> Result<(), Fi
     entries::apply(&context, config)?;
     units::apply(&context, config)?;
     root.sync()?;
+    if mount::asked(config) {
+        // Programs may have written below mount points, too.
+        nix::unistd::sync();
+    }
     record::write(&root, state)?;
     root.remove(WORK)?;
     root.sync()?;

@@ -469,8 +469,8 @@ fn stages_without_work_refuse_a_cache_that_asks_for_some() {
     for stage in [Stage::Kargs, Stage::Disks, Stage::Mount, Stage::Umount] {
         host.run(stage).unwrap();
     }
-    let disks = v3(json!({"storage": {"disks": [{"device": "/dev/x"}]}}));
-    fs::write(&host.settings.config_cache, disks.to_string()).unwrap();
+    let luks = v3(json!({"storage": {"luks": [{"name": "x", "device": "/dev/x"}]}}));
+    fs::write(&host.settings.config_cache, luks.to_string()).unwrap();
     assert!(host.run(Stage::Disks).is_err());
     assert!(host.directory.path().exists());
 }
@@ -542,4 +542,57 @@ fn only_base_configs_are_not_a_users_config() {
     let (message, is_final) = host.failure();
     assert!(message.contains("base.d/x"), "{message}");
     assert!(is_final);
+}
+
+#[test]
+fn disks_come_before_files_and_a_flag_asks_for_them() {
+    if std::process::Command::new("blkid").output().is_err() {
+        eprintln!("skipped: this machine has no blkid");
+        return;
+    }
+    let host = Host::new();
+    let image = host.directory.path().join("disk.img");
+    fs::File::create(&image).unwrap().set_len(64 << 20).unwrap();
+    let flag = host.settings.config_cache.with_file_name("disks");
+    host.config(&v3(json!({})));
+    host.run(Stage::FetchOffline).unwrap();
+    assert!(!flag.exists());
+    host.config(&v3(json!({"storage": {
+        "disks": [{"device": image, "partitions": [{"number": 1, "label": "a"}]}],
+        "files": [{"path": "/etc/a"}]}})));
+    host.run(Stage::FetchOffline).unwrap();
+    host.run(Stage::Fetch).unwrap();
+    assert!(flag.exists());
+    let error = host.run(Stage::Files).unwrap_err();
+    assert!(error.to_string().contains("the stage disks"), "{error}");
+    assert!(host.untouched());
+    for stage in [Stage::Disks, Stage::Mount, Stage::Files, Stage::Umount] {
+        host.run(stage).unwrap();
+    }
+    assert_eq!(host.read("/etc/a"), "");
+    assert!(host.path("/etc/.ignition-result.json").exists());
+    let written = fs::read(&image).unwrap();
+    assert_eq!(&written[512..520], b"EFI PART");
+    // A host that is provisioned keeps its disks, whatever a config says.
+    fs::write(&image, vec![0; 64 << 20]).unwrap();
+    host.run(Stage::Disks).unwrap();
+    assert!(fs::read(&image).unwrap().iter().all(|byte| *byte == 0));
+}
+
+#[test]
+fn a_disk_in_the_way_stops_with_line_and_column() {
+    let host = Host::new();
+    host.config(&v3(
+        json!({"storage": {"disks": [{"device": "/absent/disk"}]}}),
+    ));
+    host.run(Stage::FetchOffline).unwrap();
+    let error = host.run(Stage::Disks).unwrap_err();
+    assert!(error.is_final());
+    let message = error.to_string();
+    assert!(message.contains("line 1, column "), "{message}");
+    assert!(
+        message.contains("key storage.disks.0: /absent/disk is not there"),
+        "{message}"
+    );
+    assert!(host.untouched());
 }

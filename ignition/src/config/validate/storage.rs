@@ -4,13 +4,18 @@ use std::collections::BTreeMap;
 
 use crate::config::{Config, NodeGroup, NodeUser, filled, list};
 
-use super::{Check, resource};
+use super::{Check, disks, filesystems, resource};
 
 /// Largest user or group id; the next one means "no change" to chown(2).
 pub(super) const MAX_ID: i64 = u32::MAX as i64 - 1;
 
 /// Checks `config.storage` and its conflicts with `config.systemd`.
 pub fn storage(config: &Config, check: &mut Check<'_>) {
+    if let Some(storage) = &config.storage {
+        let disks = list(storage.disks.as_ref());
+        disks::disks(disks, check);
+        filesystems::filesystems(list(storage.filesystems.as_ref()), disks, check);
+    }
     files(config, check);
     directories(config, check);
     links(config, check);
@@ -113,10 +118,26 @@ fn links(config: &Config, check: &mut Check<'_>) {
 }
 
 fn path(key: &str, path: &str, check: &mut Check<'_>) {
+    if path == "/" {
+        check.error(key, "the root directory itself cannot be an entry");
+    } else {
+        absolute(key, path, check);
+    }
+}
+
+/// A device by its path; one is always needed.
+pub(super) fn device(key: &str, path: &str, check: &mut Check<'_>) {
+    if path.is_empty() {
+        check.error(key, "give the path of a device, such as /dev/disk/by-id/…");
+    } else {
+        absolute(key, path, check);
+    }
+}
+
+/// An absolute path in its shortest form.
+pub(super) fn absolute(key: &str, path: &str, check: &mut Check<'_>) {
     if !path.starts_with('/') {
         check.error(key, format!("expected an absolute path, found {path:?}"));
-    } else if path == "/" {
-        check.error(key, "the root directory itself cannot be an entry");
     } else if path.contains('\0') {
         check.error(key, "the path has a NUL character");
     } else if clean(path) != path {

@@ -1,0 +1,217 @@
+//! `disks`: partitions, then file systems, as `storage.disks` and
+//! `storage.filesystems` want them.
+//!
+//! All disks are decided from what is on them ([`plan`]) before the first one is
+//! written, and all file systems before the first one is made. What is there and is
+//! not wanted is only destroyed where the config allows it by name. Nothing in use is
+//! changed. The stage may be cut off at any instant and run again: what is as wanted
+//! stays as it is.
+
+mod error;
+mod format;
+mod journal;
+mod kernel;
+mod mismatch;
+mod mkfs;
+mod plan;
+mod probe;
+mod protected;
+mod refusal;
+mod reuse;
+mod space;
+mod table;
+mod wanted;
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use bootloader::block::BlockError;
+use bootloader::gpt::{EditError, GptError, Guid};
+
+use crate::config::{Config, list};
+use crate::log;
+use crate::program::{self, ProgramError};
+use crate::root::Root;
+use crate::state::State;
+
+use super::files;
+pub use error::DisksError;
+use kernel::Device;
+pub(super) use kernel::{Kernel, Mounted};
+
+/// How long a device is waited for, in seconds.
+const WAIT: u32 = 60;
+
+/// How long udev may take to have seen what changed.
+const SETTLE: &str = "--timeout=60";
+
+/// What all steps share.
+struct Context<'a> {
+    kernel: Kernel,
+    state: &'a State,
+}
+
+/// A device, and where the config names it.
+struct Subject<'a> {
+    place: String,
+    key: String,
+    name: &'a str,
+}
+
+/// Whether `config` has something for this stage to do.
+pub fn asked(config: &Config) -> bool {
+    config.storage.as_ref().is_some_and(|storage| {
+        !list(storage.disks.as_ref()).is_empty() || !list(storage.filesystems.as_ref()).is_empty()
+    })
+}
+
+/// Makes the disks what `config` says, unless `root` has the record of a host that
+/// is provisioned. A journal is kept below `root` while file systems are made.
+pub fn run(root: &Path, config: &Config, state: &State) -> Result<(), DisksError> {
+    if !asked(config) {
+        log::info("the config asks for no disks");
+        return Ok(());
+    }
+    let root = Root::open(root).map_err(|source| DisksError::Root {
+        path: root.to_owned(),
+        source,
+    })?;
+    if files::provisioned(&root)? {
+        return Ok(());
+    }
+    let context = Context {
+        kernel: Kernel::default(),
+        state,
+    };
+    let storage = config.storage.as_ref();
+    let disks = list(storage.and_then(|s| s.disks.as_ref()));
+    let filesystems = list(storage.and_then(|s| s.filesystems.as_ref()));
+    let tables = table::decide(&context, disks)?;
+    format::foresee(&context, &root, filesystems, &tables)?;
+    // Nothing was written so far.
+    let written = tables.into_iter().map(table::Decided::write);
+    let written = written.collect::<Result<Vec<_>, _>>()?;
+    for table in written.iter().flatten() {
+        table.tell_kernel()?;
+    }
+    format::format(&context, &root, filesystems)
+}
+
+impl Context<'_> {
+    fn subject<'s>(&self, key: String, device: &'s str) -> Subject<'s> {
+        let place = match self.state.origin(&key) {
+            Some(origin) => origin.to_owned(),
+            None => format!("key {key}"),
+        };
+        let name = device;
+        Subject { place, key, name }
+    }
+
+    /// The device, once it is there.
+    fn find(&self, at: &Subject<'_>) -> Result<Device, DisksError> {
+        let path = Path::new(at.name);
+        if !path.exists() {
+            wait(at)?;
+        }
+        self.device(at)
+    }
+
+    /// The device, which is there.
+    fn device(&self, at: &Subject<'_>) -> Result<Device, DisksError> {
+        let device = self.kernel.device(Path::new(at.name));
+        device.map_err(|source| at.device("looking at", source))
+    }
+}
+
+/// Waits until udev has seen what changed.
+fn settle() -> Result<(), ProgramError> {
+    program::run("udevadm", &["settle".to_owned(), SETTLE.to_owned()])
+}
+
+fn wait(at: &Subject<'_>) -> Result<(), DisksError> {
+    let absent = |seconds| DisksError::Absent {
+        place: at.place.clone(),
+        device: at.name.into(),
+        seconds,
+    };
+    if !at.name.starts_with("/dev/") {
+        return Err(absent(0));
+    }
+    let timeout = format!("--timeout={WAIT}");
+    let arguments = ["wait", &timeout, "--settle", at.name].map(str::to_owned);
+    program::run("udevadm", &arguments).map_err(|source| match source {
+        ProgramError::Failed { .. } => absent(WAIT),
+        source => at.program(source),
+    })
+}
+
+impl Subject<'_> {
+    fn path(&self) -> PathBuf {
+        self.name.into()
+    }
+
+    /// A random identity for something on it.
+    fn guid(&self) -> Result<Guid, DisksError> {
+        let mut bytes = [0; 16];
+        let read = File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes));
+        read.map_err(|source| self.device("making a GUID for", source))?;
+        Ok(Guid::from_random_bytes(bytes))
+    }
+
+    fn conflict(&self, message: impl ToString) -> DisksError {
+        DisksError::Conflict {
+            place: self.place.clone(),
+            device: self.path(),
+            message: message.to_string(),
+        }
+    }
+
+    fn device(&self, operation: &'static str, source: std::io::Error) -> DisksError {
+        DisksError::Device {
+            place: self.place.clone(),
+            operation,
+            device: self.path(),
+            source,
+        }
+    }
+
+    fn table(&self, source: GptError) -> DisksError {
+        DisksError::Table {
+            place: self.place.clone(),
+            device: self.path(),
+            source: Box::new(source),
+        }
+    }
+
+    fn block(&self, source: BlockError) -> DisksError {
+        DisksError::Block {
+            place: self.place.clone(),
+            device: self.path(),
+            source,
+        }
+    }
+
+    fn edit(&self, source: EditError) -> DisksError {
+        DisksError::Edit {
+            place: self.place.clone(),
+            device: self.path(),
+            source,
+        }
+    }
+
+    fn program(&self, source: ProgramError) -> DisksError {
+        DisksError::Program {
+            place: self.place.clone(),
+            source,
+        }
+    }
+
+    fn kernel(&self, what: String) -> DisksError {
+        DisksError::Kernel {
+            place: self.place.clone(),
+            device: self.path(),
+            what,
+        }
+    }
+}
