@@ -1,9 +1,11 @@
 //! Configs that stop first boot: said on the console, nothing written, no loop.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
+use image::host::capture;
 use qemu::Setup;
 use serde_json::json;
 
@@ -22,7 +24,17 @@ pub const SCENARIOS: &[Scenario] = &[
     scenario!(
         a_section_that_is_not_implemented_is_refused_by_name,
         3,
-        "storage.disks is refused by name before anything is written."
+        "storage.luks is refused by name before anything is written."
+    ),
+    scenario!(
+        the_disk_that_the_host_runs_from_is_not_wiped,
+        3,
+        "A config that would wipe the running system's disk stops the machine, and the disk is as it was."
+    ),
+    scenario!(
+        a_file_system_that_is_in_the_way_is_named_and_kept,
+        3,
+        "A file system that may not be wiped stops the machine with what it is and what to set; no other disk was written."
     ),
     scenario!(
         a_fetched_config_with_a_wrong_hash_stops_first_boot,
@@ -46,10 +58,23 @@ fn a_malformed_config_stops_first_boot_and_names_the_place(context: &Context) ->
     );
     let config = context.config_text(&text)?;
     let parts = ["fw_cfg", "line 6", "column", "storage.files.1.mode"];
-    stops(context, |setup| setup.ignition(config), &parts)
+    stops(context, |setup| setup.ignition(config), &parts).map(drop)
 }
 
 fn a_section_that_is_not_implemented_is_refused_by_name(context: &Context) -> Result<()> {
+    let config = json!({
+        "ignition": { "version": "3.6.0" },
+        "storage": {
+            "files": [{ "path": WITNESS }],
+            "luks": [{ "name": "x", "device": "/dev/vda", "wipeVolume": true }]
+        }
+    });
+    let config = context.config(&config)?;
+    let parts = ["storage.luks is not implemented"];
+    stops(context, |setup| setup.ignition(config), &parts).map(drop)
+}
+
+fn the_disk_that_the_host_runs_from_is_not_wiped(context: &Context) -> Result<()> {
     let config = json!({
         "ignition": { "version": "3.6.0" },
         "storage": {
@@ -58,8 +83,48 @@ fn a_section_that_is_not_implemented_is_refused_by_name(context: &Context) -> Re
         }
     });
     let config = context.config(&config)?;
-    let parts = ["storage.disks is not implemented"];
-    stops(context, |setup| setup.ignition(config), &parts)
+    let parts = ["storage.disks.0", "its table is not wiped: partition"];
+    let disk = stops(context, |setup| setup.ignition(config), &parts)?;
+    ensure!(disk.find("root")?.is_some(), "root is gone");
+    Ok(())
+}
+
+fn a_file_system_that_is_in_the_way_is_named_and_kept(context: &Context) -> Result<()> {
+    let disks = ["used.img", "empty.img"].map(|name| context.file(name));
+    for path in &disks {
+        let file = File::create(path).context("creating a disk")?;
+        file.set_len(64 << 20).context("sizing a disk")?;
+    }
+    let mut mkfs = context.tool("mkfs.ext4");
+    capture(mkfs.args(["-q", "-F", "-L", "old"]).arg(&disks[0]))?;
+    let contents = || disks.each_ref().map(std::fs::read);
+    let before = contents();
+    let config = json!({
+        "ignition": { "version": "3.6.0" },
+        "storage": {
+            "files": [{ "path": WITNESS }],
+            "disks": [{ "device": "/dev/vdc", "partitions": [{ "label": "new" }] }],
+            "filesystems": [
+                { "device": "/dev/disk/by-partlabel/new", "format": "ext4" },
+                { "device": "/dev/vdb", "format": "xfs", "path": "/var/lib/data" }]
+        }
+    });
+    let config = context.config(&config)?;
+    let parts = [
+        "storage.filesystems.1",
+        "/dev/vdb holds ext4, label \"old\"",
+        "set wipeFilesystem",
+    ];
+    let with = |setup: Setup| {
+        let setup = setup.ignition(config);
+        disks.iter().fold(setup, Setup::extra_disk)
+    };
+    stops(context, with, &parts)?;
+    for (before, after) in before.into_iter().zip(contents()) {
+        let same = before.context("reading a disk")? == after.context("reading a disk")?;
+        ensure!(same, "a disk was changed");
+    }
+    Ok(())
 }
 
 fn a_fetched_config_with_a_wrong_hash_stops_first_boot(context: &Context) -> Result<()> {
@@ -84,8 +149,8 @@ fn a_fetched_config_with_a_wrong_hash_stops_first_boot(context: &Context) -> Res
 }
 
 /// Fails unless first boot stops saying all of `parts`, does not reboot, and
-/// leaves no trace of the config on the disk.
-fn stops(context: &Context, with: impl FnOnce(Setup) -> Setup, parts: &[&str]) -> Result<()> {
+/// leaves no trace of the config on the disk, which it returns.
+fn stops(context: &Context, with: impl FnOnce(Setup) -> Setup, parts: &[&str]) -> Result<Disk> {
     let disk = context.file("disk.img");
     let disk = Disk::copy(&context.prepared().disk_image(), disk, DISK_GIB)?;
     context.boot(&with(context.setup_on(&disk)), |vm| {
@@ -105,7 +170,7 @@ fn stops(context: &Context, with: impl FnOnce(Setup) -> Setup, parts: &[&str]) -
         Ok(vm.cut_power()?)
     })?;
     if disk.find("root")?.is_none() {
-        return Ok(());
+        return Ok(disk);
     }
     for path in [WITNESS, "/etc/.ignition-result.json", "/etc/passwd"] {
         let said = disk.debugfs(context, &format!("stat {path}"))?;
@@ -114,5 +179,5 @@ fn stops(context: &Context, with: impl FnOnce(Setup) -> Setup, parts: &[&str]) -
             "{path} on the disk: {said}"
         );
     }
-    Ok(())
+    Ok(disk)
 }
