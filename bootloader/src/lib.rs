@@ -10,6 +10,7 @@
 //!   bits;
 //! - [`mod@choose`]: which slot is tried, in which order and why;
 //! - [`attempt`]: the walk along that order, with every write it owes the disk;
+//! - [`kargs`]: what a host changes of a release's kernel command line;
 //! - [`uki`]: how long the kernel image in a slot is and which release it holds.
 //!
 //! The program `selector` (feature `efi`) only reads, calls and boots.
@@ -24,10 +25,12 @@ pub mod attempt;
 pub mod block;
 pub mod choose;
 pub mod gpt;
+pub mod kargs;
 pub mod slot;
 pub mod uki;
 
 pub use block::{BlockError, BlockIo};
 pub use choose::{Candidate, Choice, Reason, choose};
 pub use gpt::{Gpt, GptError};
+pub use kargs::Kargs;
 pub use slot::{Slot, SlotBits, SlotError, SlotTable};

@@ -24,11 +24,16 @@ pub struct Disk {
     protocol: ScopedProtocol<BlockIO>,
 }
 
+/// The partition that this program was loaded from.
+pub fn own_partition() -> Result<Handle, Trouble> {
+    let image = open::<LoadedImage>(boot::image_handle(), "finding this program")?;
+    image.device().ok_or(Trouble::NoDisk)
+}
+
 /// The disk that this program was loaded from, and the identity of the partition on
 /// it that it was loaded from.
 pub fn own_disk() -> Result<(Disk, Guid), Trouble> {
-    let image = open::<LoadedImage>(boot::image_handle(), "finding this program")?;
-    let partition = image.device().ok_or(Trouble::NoDisk)?;
+    let partition = own_partition()?;
     let path = open::<DevicePath>(partition, "finding this program's partition")?;
 
     let is_partition = |kind| kind == (DeviceType::MEDIA, DeviceSubType::MEDIA_HARD_DRIVE);
@@ -129,7 +134,7 @@ fn failed(operation: Operation, lba: u64, bytes: usize, why: &uefi::Error) -> Bl
 
 /// Opens a protocol that others go on using: the file system that this program came
 /// from sits on the same disk.
-fn open<P: ProtocolPointer + ?Sized>(
+pub fn open<P: ProtocolPointer + ?Sized>(
     handle: Handle,
     what: &'static str,
 ) -> Result<ScopedProtocol<P>, Trouble> {
@@ -138,9 +143,9 @@ fn open<P: ProtocolPointer + ?Sized>(
         agent: boot::image_handle(),
         controller: None,
     };
-    // SAFETY: neither this program's own image, nor the disk it came from and that
-    // disk's path go away while it runs: it removes no driver, and the firmware
-    // starts nothing else meanwhile.
+    // SAFETY: neither this program's own image and the one it has loaded, nor the disk
+    // it came from with its path and its file system go away while it runs: it removes
+    // no driver, and the firmware starts nothing else meanwhile.
     unsafe { boot::open_protocol(params, OpenProtocolAttributes::GetProtocol) }
         .map_err(Trouble::firmware(what))
 }

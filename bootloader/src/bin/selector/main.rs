@@ -1,7 +1,7 @@
 //! The selector: the first program that the firmware starts from a Ballast disk.
 //!
 //! Finds the disk it came from, chooses a slot, records the try, loads that slot's
-//! kernel image and starts it. What it decides is in the library `bootloader`; here
+//! kernel image and starts it, with this host's kernel arguments. What it decides is in the library `bootloader`; here
 //! it only reads, calls and boots. Normally it prints one line.
 
 #![no_std]
@@ -18,6 +18,7 @@ use machine::Firmware;
 use trouble::Trouble;
 use uefi::{Status, boot, runtime};
 
+mod arguments;
 mod clock;
 mod console;
 mod disk;
@@ -61,7 +62,7 @@ fn boot_some_slot(begun: u64) -> Result<SlotTable, Trouble> {
     let mut table = SlotTable::from_gpt(&gpt).map_err(Trouble::table)?;
     repair(&mut gpt, &mut disk);
     variables::announce(&esp, begun);
-    attempt::run(&mut Firmware::new(disk, gpt), &mut table);
+    attempt::run(&mut Firmware::new(disk, gpt, esp), &mut table);
     Ok(table)
 }
 

@@ -1,6 +1,7 @@
 //! What goes wrong in the selector, as people read it.
 
 use alloc::string::{String, ToString};
+use bootloader::kargs::{FILE, Outcome, Problem};
 use bootloader::uki::UkiError;
 use bootloader::{BlockError, GptError};
 use core::{error::Error, fmt};
@@ -45,6 +46,12 @@ pub enum Trouble {
     /// Not a kernel image.
     #[error("{0}")]
     Uki(UkiError),
+    /// This host's kernel arguments cannot be used.
+    #[error("{FILE} is wrong: {0}")]
+    Arguments(Problem),
+    /// This host's kernel arguments are not to be used.
+    #[error("{0}")]
+    Unused(Outcome),
     /// More memory than the firmware has in one piece.
     #[error("no memory for {bytes} bytes")]
     Memory {
@@ -62,12 +69,27 @@ impl Trouble {
         Self::Table(Chain(&why).to_string())
     }
 
+    /// What becomes of this host's kernel arguments when this happens.
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            Self::Unused(outcome) => *outcome,
+            Self::Arguments(_) => Outcome::Wrong,
+            _ => Outcome::Failed,
+        }
+    }
+
     /// Makes an error of the firmware ours.
     pub fn firmware<D: fmt::Debug>(what: &'static str) -> impl FnOnce(uefi::Error<D>) -> Self {
         move |error| Self::Firmware {
             what,
             status: error.status(),
         }
+    }
+}
+
+impl From<Problem> for Trouble {
+    fn from(why: Problem) -> Self {
+        Self::Arguments(why)
     }
 }
 

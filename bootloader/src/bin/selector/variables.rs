@@ -3,6 +3,7 @@
 use crate::{clock, console::say};
 use alloc::{format, string::ToString, vec::Vec};
 use bootloader::attempt::Start;
+use bootloader::kargs::Outcome;
 use uefi::runtime::{self, VariableAttributes, VariableVendor};
 use uefi::{CStr16, Guid, cstr16, guid};
 
@@ -34,6 +35,11 @@ pub fn describe(start: Start) {
     set(cstr16!("BallastTriesLeft"), &BALLAST, &tries);
     let now = clock::microseconds().to_string();
     set(cstr16!("LoaderTimeExecUSec"), &SYSTEMD, &now);
+}
+
+/// Says what became of this host's kernel arguments. Without any, nothing is said.
+pub fn arguments(outcome: Outcome) {
+    set(cstr16!("BallastKernelArguments"), &BALLAST, outcome.name());
 }
 
 /// Sets one variable to a NUL-terminated UTF-16 string. The system can boot without
