@@ -14,8 +14,8 @@ mod validate;
 mod version;
 
 pub use ignition_config::v3_6::{
-    Config, Directory, Disk, Dropin, File, Filesystem, Group, Link, NodeGroup, NodeUser, Partition,
-    Resource, Timeouts, Unit, User,
+    Config, Directory, Disk, Dropin, File, Filesystem, Group, KernelArguments, Link, NodeGroup,
+    NodeUser, Partition, Resource, Timeouts, Unit, User,
 };
 
 pub use merge::merge;

@@ -26,11 +26,16 @@ pub const MESSAGE: &str = "/run/ignition/failure";
 /// in it.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Whether this is an initrd, and consoles and reboots are this program's business.
+pub fn in_initrd() -> bool {
+    Path::new(INITRD).exists()
+}
+
 /// Prints `message` on every active console and, if the failure is `is_final`,
 /// leaves it in [`MESSAGE`]. Does nothing outside of an initrd: consoles are
 /// not ours there.
 pub fn announce(message: &str, is_final: bool) {
-    if !Path::new(INITRD).exists() {
+    if !in_initrd() {
         return;
     }
     if is_final {

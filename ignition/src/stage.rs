@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `fetch-offline` | the provider | the cache, or the flag that the network is needed |
 //! | `fetch` | the provider, the network | the cache, if the stage before could not |
-//! | `kargs` | the cache | nothing: what it would do is refused |
+//! | `kargs` | the cache, the kernel command line | the ESP's file of arguments; a reboot into them |
 //! | `disks` | the cache, the disks | partitions, file systems |
 //! | `mount` | the cache | file systems mounted below the root |
 //! | `files` | the cache | users, files, units below the root; the record |
@@ -13,17 +13,18 @@
 pub mod disks;
 pub mod fetch;
 pub mod files;
+pub mod kargs;
 pub mod mount;
 
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::config;
 use crate::config::{Config, Invalid, unsupported};
 use crate::fetch::{FetchError, Network};
 use crate::provider::{ProviderError, System};
 use crate::state::{State, StateError};
-use crate::{config, log};
 
 /// A stage's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +45,7 @@ pub enum Stage {
     Umount,
 }
 
+const KARGS: &str = "kargs";
 const DISKS: &str = "disks";
 const MOUNT: &str = "mount";
 
@@ -125,6 +127,9 @@ pub enum StageError {
         /// The stage that is missing.
         stage: &'static str,
     },
+    /// The kargs stage failed.
+    #[error(transparent)]
+    Kargs(#[from] kargs::KargsError),
     /// The disks stage failed.
     #[error(transparent)]
     Disks(#[from] disks::DisksError),
@@ -150,6 +155,7 @@ impl StageError {
             Self::Provider(ProviderError::Fetch { source, .. }) | Self::Fetch { source, .. } => {
                 source.is_final()
             }
+            Self::Kargs(error) => error.is_final(),
             Self::Disks(error) => error.is_final(),
             Self::Mount(error) => error.is_final(),
             Self::Files(error) => error.is_final(),
@@ -172,12 +178,14 @@ pub fn run(stage: Stage, settings: &Settings) -> Result<(), StageError> {
         Stage::Fetch => fetch::run(settings, Network::Present),
         Stage::Files => {
             let (config, state) = cached(settings)?;
+            require(&state, KARGS, kargs::asked(&config))?;
             require(&state, DISKS, disks::asked(&config))?;
             require(&state, MOUNT, mount::asked(&config))?;
             Ok(files::run(settings, &config, &state)?)
         }
         Stage::Disks => {
             let (config, state) = cached(settings)?;
+            require(&state, KARGS, kargs::asked(&config))?;
             disks::run(&settings.root, &config, &state)?;
             finish(settings, state, DISKS)
         }
@@ -192,11 +200,9 @@ pub fn run(stage: Stage, settings: &Settings) -> Result<(), StageError> {
             Ok(mount::unmount(&settings.root, &config, &state)?)
         }
         Stage::Kargs => {
-            // A cache that asks for what is refused cannot come from this
-            // program's fetch stages; it is refused all the same.
-            cached(settings)?;
-            log::info("nothing to do: the config asks for nothing that this stage does");
-            Ok(())
+            let (config, state) = cached(settings)?;
+            kargs::run(settings, &config, &state)?;
+            finish(settings, state, KARGS)
         }
     }
 }

@@ -154,6 +154,35 @@ fn plan_merges_what_is_embedded_and_names_what_is_destroyed() {
 }
 
 #[test]
+fn kernel_arguments_are_planned_with_their_reboot_and_refused_by_name() {
+    let text = |argument: &str| {
+        format!(
+            "variant: ballast\nversion: 1.0.0\nkernel_arguments:\n  \
+             should_exist: [{argument}]\n  should_not_exist: [quiet]\n"
+        )
+    };
+    let (code, out, _) = run(&["plan", "--config", "-"], &text("net.ifnames=0"));
+    assert_eq!(code, 0);
+    let expected = "kargs
+   1. add net.ifnames=0: kernel argument
+   2. remove quiet: kernel argument
+   3. reboot the machine: once, unless it runs with these arguments already
+files
+";
+    assert!(out.starts_with(expected), "{out}");
+    let (code, out, err) = run(&["translate", "-"], &text("net.ifnames=0"));
+    let arguments = r#""kernelArguments":{"shouldExist":["net.ifnames=0"],"#;
+    assert!(
+        code == 0 && err.is_empty() && out.contains(arguments),
+        "{out}{err}"
+    );
+    let (code, out, _) = run(&["validate", "-"], &text("init=/bin/sh"));
+    let expected = ":4:18: error: kernel_arguments.should_exist.0: \"init=/bin/sh\" is not for a \
+                    host to change: it says which program starts first; remove it";
+    assert!(code == 1 && out.contains(expected), "{out}");
+}
+
+#[test]
 fn translate_writes_json_to_standard_output_and_talk_to_the_other() {
     let directory = tempfile::tempdir().unwrap();
     let good = "variant: fcos\nversion: 1.5.0\n";

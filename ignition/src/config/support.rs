@@ -15,14 +15,6 @@ pub fn unsupported(config: &Config, at: &dyn Locate) -> Vec<Problem> {
         let filled = lists.into_iter().filter(|(_, length)| *length > 0);
         keys.extend(filled.map(|(name, _)| format!("storage.{name}")));
     }
-    if let Some(arguments) = &config.kernel_arguments {
-        if !list(arguments.should_exist.as_ref()).is_empty() {
-            keys.push("kernelArguments.shouldExist".to_owned());
-        }
-        if !list(arguments.should_not_exist.as_ref()).is_empty() {
-            keys.push("kernelArguments.shouldNotExist".to_owned());
-        }
-    }
     let refused = keys.iter().map(|key| Problem {
         place: at.place(key),
         message: format!(
@@ -89,14 +81,6 @@ mod tests {
             (
                 r#""storage": {"filesystems": [{"device": "/dev/a", "format": "ext4", "path": "/etc/x"}]}"#,
                 "storage.filesystems.0.path",
-            ),
-            (
-                r#""kernelArguments": {"shouldExist": ["a"]}"#,
-                "kernelArguments.shouldExist",
-            ),
-            (
-                r#""kernelArguments": {"shouldNotExist": ["a"]}"#,
-                "kernelArguments.shouldNotExist",
             ),
         ] {
             let found = refusals(body);

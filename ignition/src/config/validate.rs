@@ -1,5 +1,6 @@
 //! The rules that types cannot say, as upstream has them.
 
+mod arguments;
 mod disks;
 mod filesystems;
 mod resource;
@@ -29,6 +30,9 @@ pub fn validate(config: &Config, at: &dyn Locate) -> Findings {
         found: Findings::default(),
     };
     ignition(config, &mut check);
+    if let Some(arguments) = &config.kernel_arguments {
+        arguments::arguments(arguments, &mut check);
+    }
     if let Some(passwd) = &config.passwd {
         users::groups(list(passwd.groups.as_ref()), &mut check);
         users::users(list(passwd.users.as_ref()), &mut check);
@@ -193,6 +197,44 @@ mod tests {
             "storage.files.0.group.id",
             "4294967294",
         );
+    }
+
+    #[test]
+    fn argument_rules() {
+        let lists = |exist: &str, not: &str| {
+            format!(r#""kernelArguments": {{"shouldExist": [{exist}], "shouldNotExist": [{not}]}}"#)
+        };
+        let exist = "kernelArguments.shouldExist.0";
+        let not = "kernelArguments.shouldNotExist.0";
+        refused(
+            &lists(r#""init=/bin/sh""#, ""),
+            exist,
+            "starts first; remove it",
+        );
+        refused(
+            &lists("", r#""usrhash=0""#),
+            not,
+            "how the system is verified",
+        );
+        refused(&lists(r#""a\"b""#, ""), exist, "not closed; close it");
+        refused(&lists(r#""ä""#, ""), exist, "printable ASCII; remove it");
+        refused(
+            &lists(r#""a""#, r#""a""#),
+            not,
+            "already defined at kernelArguments.should",
+        );
+        let twice = lists(r#""a", "a""#, "");
+        refused(&twice, "kernelArguments.shouldExist.1", "duplicate");
+        let both = lists(r#""a=\"b\"""#, r#""a=b""#);
+        refused(&both, "kernelArguments", "shall not exist; remove one");
+        let long = format!("\"{}\"", "a".repeat(900));
+        let other = format!("\"{}\"", "b".repeat(900));
+        refused(&lists(&long, &other), "kernelArguments", "fewer or shorter");
+        let fine = lists(
+            r#""a=\"b c\" d", "net.ifnames=0""#,
+            r#""quiet", "console=tty0""#,
+        );
+        assert_eq!(errors(&fine), Vec::<String>::new());
     }
 
     #[test]

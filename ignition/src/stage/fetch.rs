@@ -12,11 +12,12 @@ use crate::log;
 use crate::provider::{self, Cmdline, Provider, ProviderError, Raw};
 use crate::state::{self, FetchedConfig, State};
 
-use super::{Settings, StageError, disks};
+use super::{Settings, StageError, disks, kargs};
 
-/// Flag file, next to the config cache, that asks for the stages from `disks` to
-/// `umount`.
+/// Flag files, next to the config cache: one asks for the stages from `disks` to
+/// `umount`, one for `kargs`.
 const DISKS_FLAG: &str = "disks";
+const KARGS_FLAG: &str = "kargs";
 
 /// How deep configs may refer to configs, and how many there may be.
 const DEPTH: usize = 16;
@@ -39,9 +40,13 @@ pub fn run(settings: &Settings, network: Network) -> Result<(), StageError> {
             let config = collector.accept(merged)?;
             state::save(&settings.config_cache, &config)?;
             collector.state.save(&settings.state_file)?;
-            if disks::asked(&config) {
-                // Without the flag, the units of these stages are skipped.
-                touch(&settings.config_cache.with_file_name(DISKS_FLAG))?;
+            let asked = [
+                (kargs::asked(&config), KARGS_FLAG),
+                (disks::asked(&config), DISKS_FLAG),
+            ];
+            // Without the flag, the units of these stages are skipped.
+            for (_, flag) in asked.into_iter().filter(|(asked, _)| *asked) {
+                touch(&settings.config_cache.with_file_name(flag))?;
             }
             log::info(&format!(
                 "merged {} configs into {}",
@@ -395,7 +400,9 @@ fn places(config: &Config, origins: &Origins) -> BTreeMap<String, String> {
         let count = list(entry.partitions.as_ref()).len();
         (0..count).map(move |number| format!("storage.disks.{disk}.partitions.{number}"))
     });
+    let arguments = kargs::asked(config).then(|| "kernelArguments".to_owned());
     keys.chain(partitions)
+        .chain(arguments)
         .map(|key| {
             let place = origins.place(&key).to_string();
             (key, place)

@@ -10,6 +10,7 @@ use crate::config::{
 };
 use crate::fetch::{Source, public_name};
 use crate::stage::files::{Item, RECORD, items};
+use crate::stage::kargs;
 
 /// Most configs that are merged, as on the machine.
 const CONFIGS: usize = 64;
@@ -166,6 +167,10 @@ impl Plan {
                 let step = self.step("kargs", action, argument);
                 step.says("kernel argument");
             }
+        }
+        if kargs::asked(config) {
+            self.step("kargs", "reboot", "the machine")
+                .says("once, unless it runs with these arguments already");
         }
     }
 

@@ -580,6 +580,40 @@ fn disks_come_before_files_and_a_flag_asks_for_them() {
 }
 
 #[test]
+fn kernel_arguments_come_before_all_else_and_a_flag_asks_for_them() {
+    let host = Host::new();
+    let flag = host.settings.config_cache.with_file_name("kargs");
+    host.config(&v3(json!({
+        "kernelArguments": {"shouldExist": ["quiet"], "shouldNotExist": ["splash"]},
+        "storage": {"files": [{"path": "/etc/a"}]}})));
+    host.run(Stage::FetchOffline).unwrap();
+    assert!(flag.exists());
+    for stage in [Stage::Disks, Stage::Files] {
+        let error = host.run(stage).unwrap_err();
+        assert!(error.to_string().contains("the stage kargs"), "{error}");
+    }
+    // Whoever runs this was not started by the selector.
+    let error = host.run(Stage::Kargs).unwrap_err();
+    assert!(error.is_final());
+    let message = error.to_string();
+    assert!(message.contains("line 1, column "), "{message}");
+    assert!(message.contains("boot selector"), "{message}");
+    assert!(host.untouched());
+    fs::write(&host.settings.cmdline, "quiet rw\n").unwrap();
+    for stage in [Stage::Kargs, Stage::Disks, Stage::Files] {
+        host.run(stage).unwrap();
+    }
+    assert_eq!(host.read("/etc/a"), "");
+    // A host that is provisioned keeps its arguments, whatever a config says.
+    fs::write(&host.settings.cmdline, "splash\n").unwrap();
+    host.run(Stage::Kargs).unwrap();
+    let host = Host::new();
+    host.config(&v3(json!({})));
+    host.run(Stage::FetchOffline).unwrap();
+    assert!(!host.settings.config_cache.with_file_name("kargs").exists());
+}
+
+#[test]
 fn a_disk_in_the_way_stops_with_line_and_column() {
     let host = Host::new();
     host.config(&v3(
