@@ -3,6 +3,7 @@
 mod example;
 mod failing;
 mod host;
+mod kargs;
 mod provisioning;
 mod rejected;
 mod slots;
@@ -16,6 +17,7 @@ pub fn all() -> Vec<Scenario> {
         update::SCENARIOS,
         provisioning::SCENARIOS,
         failing::SCENARIOS,
+        kargs::SCENARIOS,
         host::SCENARIOS,
         example::SCENARIOS,
         slots::SCENARIOS,

@@ -27,6 +27,11 @@ pub const SCENARIOS: &[Scenario] = &[
         "storage.luks is refused by name before anything is written."
     ),
     scenario!(
+        an_argument_about_which_system_runs_is_refused,
+        3,
+        "init= as a kernel argument is refused by name before anything is written."
+    ),
+    scenario!(
         the_disk_that_the_host_runs_from_is_not_wiped,
         3,
         "A config that would wipe the running system's disk stops the machine, and the disk is as it was."
@@ -71,6 +76,20 @@ fn a_section_that_is_not_implemented_is_refused_by_name(context: &Context) -> Re
     });
     let config = context.config(&config)?;
     let parts = ["storage.luks is not implemented"];
+    stops(context, |setup| setup.ignition(config), &parts).map(drop)
+}
+
+fn an_argument_about_which_system_runs_is_refused(context: &Context) -> Result<()> {
+    let config = json!({
+        "ignition": { "version": "3.6.0" },
+        "kernelArguments": { "shouldExist": ["net.ifnames=0", "init=/bin/sh"] },
+        "storage": { "files": [{ "path": WITNESS }] }
+    });
+    let config = context.config(&config)?;
+    let parts = [
+        "key kernelArguments.shouldExist.1",
+        "is not for a host to change: it says which program starts first; remove it",
+    ];
     stops(context, |setup| setup.ignition(config), &parts).map(drop)
 }
 
