@@ -112,6 +112,12 @@ fn what_cannot_be_an_argument_is_refused() {
         assert!(matches!(problem(&[text], &[]), Problem::Character { .. }));
     }
     assert!(matches!(problem(&["a=\"b"], &[]), Problem::Quote { .. }));
+    // The kernel sees one word here, and systemd three.
+    let hidden = "a'\"' root=b '\"'";
+    assert!(matches!(
+        problem(&[hidden], &[]),
+        Problem::SingleQuote { .. }
+    ));
     assert!(matches!(
         problem(&["a", "b=\"c\""], &["b=c"]),
         Problem::Both { .. }

@@ -17,6 +17,12 @@ pub enum Problem {
         /// The text.
         word: String,
     },
+    /// A quote for systemd and none for the kernel: they would not see the same words.
+    #[error("{word:?} has a single quote, which the kernel and systemd read differently")]
+    SingleQuote {
+        /// The text.
+        word: String,
+    },
     /// The argument is about which system runs.
     #[error("{word:?} is not for a host to change: {why}")]
     Protected {

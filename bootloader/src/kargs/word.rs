@@ -73,6 +73,9 @@ pub(super) fn check(text: &str) -> Result<Vec<&str>, Problem> {
     if !text.bytes().all(|b| b == b' ' || b.is_ascii_graphic()) {
         return Err(Problem::Character { word: word() });
     }
+    if text.contains('\'') {
+        return Err(Problem::SingleQuote { word: word() });
+    }
     if text.bytes().filter(|b| *b == b'"').count() % 2 == 1 {
         return Err(Problem::Quote { word: word() });
     }

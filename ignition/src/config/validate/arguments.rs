@@ -40,6 +40,7 @@ fn keyed<'a>(name: &str, texts: &'a [String]) -> impl Iterator<Item = (String, &
 fn advice(problem: &Problem) -> String {
     let advice = match problem {
         Problem::Quote { .. } => "close it",
+        Problem::SingleQuote { .. } => "use double quotes",
         Problem::Both { .. } => "remove one of them",
         Problem::Long { .. } => "give fewer or shorter ones",
         _ => "remove it",
