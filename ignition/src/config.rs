@@ -15,7 +15,7 @@ mod version;
 
 pub use ignition_config::v3_6::{
     Config, Directory, Disk, Dropin, File, Filesystem, Group, KernelArguments, Link, NodeGroup,
-    NodeUser, Partition, Resource, Timeouts, Unit, User,
+    NodeUser, Partition, Passwd, Raid, Resource, Storage, Timeouts, Unit, User,
 };
 
 pub use merge::merge;

@@ -8,6 +8,7 @@ mod provisioning;
 mod rejected;
 mod slots;
 mod update;
+mod volumes;
 
 use crate::scenario::Scenario;
 
@@ -16,6 +17,7 @@ pub fn all() -> Vec<Scenario> {
     [
         update::SCENARIOS,
         provisioning::SCENARIOS,
+        volumes::SCENARIOS,
         failing::SCENARIOS,
         kargs::SCENARIOS,
         host::SCENARIOS,

@@ -7,13 +7,9 @@ use super::{Config, filled, list};
 /// The keys of `config` that ask for something not implemented.
 pub fn unsupported(config: &Config, at: &dyn Locate) -> Vec<Problem> {
     let mut keys = Vec::new();
-    if let Some(storage) = &config.storage {
-        let lists = [
-            ("raid", storage.raid.as_ref().map_or(0, Vec::len)),
-            ("luks", storage.luks.as_ref().map_or(0, Vec::len)),
-        ];
-        let filled = lists.into_iter().filter(|(_, length)| *length > 0);
-        keys.extend(filled.map(|(name, _)| format!("storage.{name}")));
+    let storage = config.storage.as_ref();
+    if !list(storage.and_then(|s| s.luks.as_ref())).is_empty() {
+        keys.push("storage.luks".to_owned());
     }
     let refused = keys.iter().map(|key| Problem {
         place: at.place(key),
@@ -22,7 +18,24 @@ pub fn unsupported(config: &Config, at: &dyn Locate) -> Vec<Problem> {
              remove it, or provision with a version that has it"
         ),
     });
+    let refused = refused.chain(linear_arrays(config, at));
     refused.chain(mounts_over_the_system(config, at)).collect()
+}
+
+/// The kernel of the release has no driver for this level.
+fn linear_arrays(config: &Config, at: &dyn Locate) -> Vec<Problem> {
+    let storage = config.storage.as_ref();
+    let arrays = list(storage.and_then(|s| s.raid.as_ref())).iter();
+    let linear = arrays
+        .enumerate()
+        .filter(|(_, raid)| raid.level.as_deref() == Some("linear"));
+    let problem = |(index, _)| Problem {
+        place: at.place(&format!("storage.raid.{index}.level")),
+        message: "the level linear is not implemented in this version: its kernel does not have \
+                  it; use raid0, or a btrfs over several devices"
+            .to_owned(),
+    };
+    linear.map(problem).collect()
 }
 
 /// The root is the one that the running system made; `/usr` is verified, and
@@ -67,8 +80,8 @@ mod tests {
     fn every_missing_feature_is_refused_by_name() {
         for (body, key) in [
             (
-                r#""storage": {"raid": [{"name": "a", "level": "raid1", "devices": ["/dev/a"]}]}"#,
-                "storage.raid",
+                r#""storage": {"raid": [{"name": "a", "level": "linear", "devices": ["/dev/a"]}]}"#,
+                "storage.raid.0.level",
             ),
             (
                 r#""storage": {"luks": [{"name": "a", "device": "/dev/a"}]}"#,

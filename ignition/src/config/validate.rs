@@ -3,6 +3,7 @@
 mod arguments;
 mod disks;
 mod filesystems;
+mod raid;
 mod resource;
 mod storage;
 mod systemd;
@@ -235,6 +236,72 @@ mod tests {
             r#""quiet", "console=tty0""#,
         );
         assert_eq!(errors(&fine), Vec::<String>::new());
+    }
+
+    #[test]
+    fn raid_rules() {
+        let raid = |body: &str| format!(r#""storage": {{"raid": [{body}]}}"#);
+        let devices = r#""devices": ["/dev/a", "/dev/b"]"#;
+        let key = "storage.raid.0";
+        for (body, name, words) in [
+            (
+                r#""name": "a", "level": "raid1""#,
+                "devices",
+                "needs devices",
+            ),
+            (
+                r#""name": "a", "level": "raid1", "devices": ["a"]"#,
+                "devices.0",
+                "absolute",
+            ),
+            (
+                r#""name": "a", "level": "raid1", "devices": ["/dev/a", "/dev/a"]"#,
+                "devices.1",
+                "already defined",
+            ),
+        ] {
+            refused(
+                &raid(&format!("{{{body}}}")),
+                &format!("{key}.{name}"),
+                words,
+            );
+        }
+        for (body, name, words) in [
+            (r#""name": """#, "name", "1 to 28"),
+            (r#""name": "/dev/md/a""#, "name", "/dev/md/NAME"),
+            (r#""name": "-a""#, "name", "/dev/md/NAME"),
+            (r#""name": "a", "level": """#, "level", "needs a level"),
+            (
+                r#""name": "a", "level": "raid7""#,
+                "level",
+                "found \"raid7\"",
+            ),
+            (
+                r#""name": "a", "level": "0", "spares": 1"#,
+                "spares",
+                "no spares",
+            ),
+            (
+                r#""name": "a", "level": "5", "spares": 2"#,
+                "spares",
+                "leave none",
+            ),
+            (
+                r#""name": "a", "level": "5", "spares": -1"#,
+                "spares",
+                "0 or more",
+            ),
+        ] {
+            let body = raid(&format!("{{{devices}, {body}}}"));
+            refused(&body, &format!("{key}.{name}"), words);
+        }
+        let array = format!(r#"{{"name": "a", "level": "mirror", "spares": 0, {devices}}}"#);
+        assert_eq!(errors(&raid(&array)), Vec::<String>::new());
+        refused(
+            &raid(&format!("{array}, {array}")),
+            "storage.raid.1.name",
+            "already defined",
+        );
     }
 
     #[test]

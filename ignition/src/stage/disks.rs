@@ -1,8 +1,8 @@
-//! `disks`: partitions, then file systems, as `storage.disks` and
-//! `storage.filesystems` want them.
+//! `disks`: partitions, then arrays, then file systems, as `storage.disks`,
+//! `storage.raid` and `storage.filesystems` want them.
 //!
 //! All disks are decided from what is on them ([`plan`]) before the first one is
-//! written, and all file systems before the first one is made. What is there and is
+//! written, and all arrays and file systems before the first of them is made. What is there and is
 //! not wanted is only destroyed where the config allows it by name. Nothing in use is
 //! changed. The stage may be cut off at any instant and run again: what is as wanted
 //! stays as it is.
@@ -16,6 +16,7 @@ mod mkfs;
 mod plan;
 mod probe;
 mod protected;
+mod raid;
 mod refusal;
 mod reuse;
 mod space;
@@ -62,7 +63,9 @@ struct Subject<'a> {
 /// Whether `config` has something for this stage to do.
 pub fn asked(config: &Config) -> bool {
     config.storage.as_ref().is_some_and(|storage| {
-        !list(storage.disks.as_ref()).is_empty() || !list(storage.filesystems.as_ref()).is_empty()
+        !list(storage.disks.as_ref()).is_empty()
+            || !list(storage.raid.as_ref()).is_empty()
+            || !list(storage.filesystems.as_ref()).is_empty()
     })
 }
 
@@ -86,8 +89,10 @@ pub fn run(root: &Path, config: &Config, state: &State) -> Result<(), DisksError
     };
     let storage = config.storage.as_ref();
     let disks = list(storage.and_then(|s| s.disks.as_ref()));
+    let arrays = list(storage.and_then(|s| s.raid.as_ref()));
     let filesystems = list(storage.and_then(|s| s.filesystems.as_ref()));
     let tables = table::decide(&context, disks)?;
+    raid::foresee(&context, &root, arrays, disks, &tables)?;
     format::foresee(&context, &root, filesystems, &tables)?;
     // Nothing was written so far.
     let written = tables.into_iter().map(table::Decided::write);
@@ -95,7 +100,28 @@ pub fn run(root: &Path, config: &Config, state: &State) -> Result<(), DisksError
     for table in written.iter().flatten() {
         table.tell_kernel()?;
     }
-    format::format(&context, &root, filesystems)
+    let mut claims = Claims::new();
+    raid::make(&context, &root, arrays, disks, &mut claims)?;
+    format::format(&context, &root, filesystems, &mut claims)
+}
+
+/// The devices that entries of the config have taken, by whatever name.
+struct Claims(Vec<(PathBuf, String)>);
+
+impl Claims {
+    fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    fn claim(&mut self, at: &Subject<'_>, device: &Device) -> Result<(), DisksError> {
+        let taken = self.0.iter().find(|(place, _)| place == device.place());
+        if let Some((_, key)) = taken {
+            let message = format!("is the device of {key} too; give one entry only");
+            return Err(at.conflict(message));
+        }
+        self.0.push((device.place().to_owned(), at.key.clone()));
+        Ok(())
+    }
 }
 
 impl Context<'_> {

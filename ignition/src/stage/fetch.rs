@@ -6,7 +6,7 @@ use std::path::Path;
 use base64::Engine as _;
 
 use crate::config::{self, Config, Document, Invalid, Locate as _, Origins, Parsed, Problem};
-use crate::config::{Resource, list};
+use crate::config::{Passwd, Resource, Storage, list};
 use crate::fetch::{FetchError, Fetcher, Network, needs_network, public_name};
 use crate::log;
 use crate::provider::{self, Cmdline, Provider, ProviderError, Raw};
@@ -357,38 +357,35 @@ fn places(config: &Config, origins: &Origins) -> BTreeMap<String, String> {
     let storage = config.storage.as_ref();
     let passwd = config.passwd.as_ref();
     let units = config.systemd.as_ref().and_then(|s| s.units.as_ref());
+    let of_storage = |length: fn(&Storage) -> usize| storage.map_or(0, length);
+    let of_passwd = |length: fn(&Passwd) -> usize| passwd.map_or(0, length);
     let lists = [
         (
             "storage.disks",
-            storage.and_then(|s| s.disks.as_ref()).map_or(0, Vec::len),
+            of_storage(|s| list(s.disks.as_ref()).len()),
         ),
+        ("storage.raid", of_storage(|s| list(s.raid.as_ref()).len())),
+        ("storage.luks", of_storage(|s| list(s.luks.as_ref()).len())),
         (
             "storage.filesystems",
-            storage
-                .and_then(|s| s.filesystems.as_ref())
-                .map_or(0, Vec::len),
+            of_storage(|s| list(s.filesystems.as_ref()).len()),
         ),
         (
             "storage.files",
-            storage.and_then(|s| s.files.as_ref()).map_or(0, Vec::len),
+            of_storage(|s| list(s.files.as_ref()).len()),
         ),
         (
             "storage.directories",
-            storage
-                .and_then(|s| s.directories.as_ref())
-                .map_or(0, Vec::len),
+            of_storage(|s| list(s.directories.as_ref()).len()),
         ),
         (
             "storage.links",
-            storage.and_then(|s| s.links.as_ref()).map_or(0, Vec::len),
+            of_storage(|s| list(s.links.as_ref()).len()),
         ),
-        (
-            "passwd.users",
-            passwd.and_then(|p| p.users.as_ref()).map_or(0, Vec::len),
-        ),
+        ("passwd.users", of_passwd(|p| list(p.users.as_ref()).len())),
         (
             "passwd.groups",
-            passwd.and_then(|p| p.groups.as_ref()).map_or(0, Vec::len),
+            of_passwd(|p| list(p.groups.as_ref()).len()),
         ),
         ("systemd.units", units.map_or(0, Vec::len)),
     ];

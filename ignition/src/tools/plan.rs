@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use ignition_config::v3_6::{Partition, Storage};
+use ignition_config::v3_6::{Disk, Partition, Storage};
 use serde::Serialize;
 
 use crate::config::{
@@ -197,10 +197,22 @@ impl Plan {
     /// Arrays, encrypted volumes and file systems.
     fn volumes(&mut self, storage: &Storage) {
         for raid in list(storage.raid.as_ref()) {
+            let devices = list(raid.devices.as_ref());
+            // What is there is lost with the tables of these disks, or not at all.
+            let wiped =
+                |disk: &&Disk| disk.wipe_table == Some(true) && devices.contains(&disk.device);
+            let wiped = list(storage.disks.as_ref()).iter().any(|disk| wiped(&disk));
             let step = self.step("disks", "make array", &raid.name);
-            step.destroys = true;
+            step.destroys = wiped;
             step.says(raid.level.clone().unwrap_or_default());
-            step.says(format!("of {}", list(raid.devices.as_ref()).join(", ")));
+            step.says(format!("of {}", devices.join(", ")));
+            if let Some(spares) = raid.spares.filter(|spares| *spares > 0) {
+                step.says(format!("{spares} of them spare"));
+            }
+            step.says(format!(
+                "or assemble what is there; at /dev/md/{}",
+                raid.name
+            ));
         }
         for luks in list(storage.luks.as_ref()) {
             let device = luks.device.as_deref().unwrap_or_default();

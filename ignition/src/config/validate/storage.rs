@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::config::{Config, NodeGroup, NodeUser, filled, list};
 
-use super::{Check, disks, filesystems, resource};
+use super::{Check, disks, filesystems, raid, resource};
 
 /// Largest user or group id; the next one means "no change" to chown(2).
 pub(super) const MAX_ID: i64 = u32::MAX as i64 - 1;
@@ -14,6 +14,7 @@ pub fn storage(config: &Config, check: &mut Check<'_>) {
     if let Some(storage) = &config.storage {
         let disks = list(storage.disks.as_ref());
         disks::disks(disks, check);
+        raid::raid(list(storage.raid.as_ref()), check);
         filesystems::filesystems(list(storage.filesystems.as_ref()), disks, check);
     }
     files(config, check);

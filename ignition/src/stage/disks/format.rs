@@ -17,7 +17,7 @@ use super::mkfs;
 use super::probe::{self, Probe};
 use super::protected::protected;
 use super::reuse::{self, Action};
-use super::{Context, DisksError, Subject, settle, table};
+use super::{Claims, Context, DisksError, Subject, settle, table};
 
 /// One file system, decided.
 struct Decided<'a> {
@@ -65,15 +65,13 @@ pub fn format(
     context: &Context<'_>,
     root: &Root,
     filesystems: &[Filesystem],
+    claims: &mut Claims,
 ) -> Result<(), DisksError> {
     let mut journal = Journal::open(root)?;
     let mut all: Vec<Decided<'_>> = Vec::new();
     for (at, wanted, format) in entries(context, filesystems) {
         let device = context.find(&at)?;
-        if let Some(other) = all.iter().find(|o| o.device.place() == device.place()) {
-            let message = format!("is the device of {} too; give one entry only", other.at.key);
-            return Err(at.conflict(message));
-        }
+        claims.claim(&at, &device)?;
         all.push(decide(context, &journal, at, device, wanted, format)?);
     }
     for one in &all {
@@ -130,7 +128,7 @@ fn decide<'a>(
 }
 
 /// What needs the contents of `device`, if something does.
-fn user(
+pub(super) fn user(
     context: &Context<'_>,
     at: &Subject<'_>,
     device: &Device,
@@ -162,12 +160,20 @@ fn partitions(at: &Subject<'_>, disk: &Device) -> Result<Vec<Partition>, DisksEr
 }
 
 /// What makes a device the same one in the next boot.
-fn identity(at: &Subject<'_>, device: &Device, found: &Probe) -> Result<String, DisksError> {
+pub(super) fn identity(
+    at: &Subject<'_>,
+    device: &Device,
+    found: &Probe,
+) -> Result<String, DisksError> {
     if let Some(uuid) = &found.partition {
         return Ok(format!("PARTUUID={uuid}"));
     }
     let size = device.size();
     let size = size.map_err(|source| at.device("asking for the size of", source))?;
+    if device.is_made() {
+        // Numbers of arrays and volumes move between boots, names do not.
+        return Ok(format!("{} of {size} bytes", at.name));
+    }
     Ok(format!("{} of {size} bytes", plug(device).display()))
 }
 

@@ -100,6 +100,26 @@ impl Device {
         }
     }
 
+    /// Whether it is an array or a mapped device: made of other ones.
+    pub fn is_made(&self) -> bool {
+        match self {
+            Self::Image { .. } => false,
+            Self::Block { sys, .. } => sys.join("md").exists() || sys.join("dm").exists(),
+        }
+    }
+
+    /// The label of the partition that it is.
+    pub fn partition_label(&self) -> Option<String> {
+        let Self::Block { sys, .. } = self else {
+            return None;
+        };
+        let text = fs::read_to_string(sys.join("uevent")).ok()?;
+        let label = text
+            .lines()
+            .find_map(|line| line.strip_prefix("PARTNAME="))?;
+        Some(label.to_owned())
+    }
+
     /// The partitions that the kernel has of it, by number.
     pub fn partitions(&self) -> io::Result<BTreeMap<u32, Known>> {
         let mut found = BTreeMap::new();

@@ -33,7 +33,7 @@ impl Host {
             state: &state,
         };
         let filesystem = serde_json::from_value(filesystem).unwrap();
-        format(&context, &self.root(), &[filesystem])
+        format(&context, &self.root(), &[filesystem], &mut Claims::new())
     }
 
     fn probe(&self) -> Probe {
@@ -185,7 +185,7 @@ fn all_file_systems_are_decided_before_one_is_made() {
         (&first, "is the device of storage.filesystems.0 too"),
     ] {
         let both = [ext4(&first), ext4(other)];
-        let error = format(&context, &root, &both).unwrap_err();
+        let error = format(&context, &root, &both, &mut Claims::new()).unwrap_err();
         assert!(error.to_string().contains(words), "{error}");
         assert!(
             (first.bytes(), second.bytes()) == before,
