@@ -48,6 +48,8 @@ pub struct Machine {
     pub forwards: Vec<Forward>,
     /// A second network card on a network shared with other guests.
     pub group: Option<Group>,
+    /// Control socket of the emulator of a TPM that the machine has (swtpm(8)).
+    pub tpm: Option<PathBuf>,
     /// What happens at power on.
     pub start: Start,
 }
@@ -156,6 +158,7 @@ impl Machine {
         self.storage(&mut args);
         self.network(&mut args);
         self.consoles(&mut args);
+        self.tpm(&mut args);
         self.handed_over(&mut args);
         if self.start == Start::Incoming {
             args.push("-incoming", "defer");
@@ -263,6 +266,15 @@ impl Machine {
         args.push("-mon", "chardev=qmp,mode=control");
     }
 
+    fn tpm(&self, args: &mut Args) {
+        if let Some(socket) = &self.tpm {
+            let socket = escape(socket);
+            args.push("-chardev", format!("socket,id=tpm,path={socket}"));
+            args.push("-tpmdev", "emulator,id=tpm0,chardev=tpm");
+            args.push("-device", "tpm-tis,tpmdev=tpm0");
+        }
+    }
+
     fn handed_over(&self, args: &mut Args) {
         if let Some(config) = &self.ignition {
             let config = escape(config);
@@ -338,6 +350,7 @@ mod tests {
             kernel_arguments: Vec::new(),
             forwards: vec![Forward { host: 0, guest: 22 }],
             group: None,
+            tpm: None,
             start: Start::Firmware,
         }
     }
@@ -393,6 +406,7 @@ mod tests {
                 port: 23456,
                 mac: "52:54:00:aa:bb:cc".to_string(),
             }),
+            tpm: Some("/run/vm/tpm,0".into()),
             ..plain()
         };
         check(&machine, include_str!("../tests/golden/everything.txt"));

@@ -48,6 +48,7 @@ pub struct Setup {
     pub(crate) credentials: Vec<(String, Vec<u8>)>,
     pub(crate) kernel_arguments: Vec<String>,
     pub(crate) extra_disks: Vec<PathBuf>,
+    pub(crate) tpm: Option<PathBuf>,
     pub(crate) results: Option<PathBuf>,
 }
 
@@ -68,6 +69,7 @@ impl Setup {
             credentials: Vec::new(),
             kernel_arguments: Vec::new(),
             extra_disks: Vec::new(),
+            tpm: None,
             results: None,
         }
     }
@@ -119,6 +121,14 @@ impl Setup {
     #[must_use]
     pub fn extra_disk(mut self, file: impl Into<PathBuf>) -> Self {
         self.extra_disks.push(file.into());
+        self
+    }
+
+    /// Gives the machine a TPM: the control socket of an emulator (swtpm(8)) that runs
+    /// already. Machines from snapshots go without.
+    #[must_use]
+    pub fn tpm(mut self, socket: impl Into<PathBuf>) -> Self {
+        self.tpm = Some(socket.into());
         self
     }
 
@@ -249,6 +259,7 @@ impl Setup {
             kernel_arguments: self.kernel_arguments.clone(),
             forwards,
             group: self.group.as_deref().map(|name| group(name, dir)),
+            tpm: self.tpm.clone(),
             start: Start::Firmware,
         })
     }

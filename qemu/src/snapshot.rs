@@ -128,6 +128,7 @@ impl Setup {
             kernel_arguments: self.kernel_arguments.clone(),
             forwards: Vec::new(),
             group: None,
+            tpm: None,
             start: Start::Firmware,
         };
         machine.args()
@@ -176,6 +177,7 @@ impl Setup {
             forwards: Vec::new(),
             group: None,
             extra_disks: Vec::new(),
+            tpm: None,
             ..self.clone()
         };
         let mut machine = plain.machine(dir.path(), &key, disk, made.vars())?;
@@ -220,6 +222,7 @@ impl Setup {
         let plain = Self {
             group: None,
             extra_disks: Vec::new(),
+            tpm: None,
             ..self.clone()
         };
         let mut machine = plain.machine(dir.path(), &key, disk, vars)?;
