@@ -14,8 +14,8 @@ mod validate;
 mod version;
 
 pub use ignition_config::v3_6::{
-    Config, Directory, Disk, Dropin, File, Filesystem, Group, KernelArguments, Link, NodeGroup,
-    NodeUser, Partition, Passwd, Raid, Resource, Storage, Timeouts, Unit, User,
+    Clevis, Config, Directory, Disk, Dropin, File, Filesystem, Group, KernelArguments, Link, Luks,
+    NodeGroup, NodeUser, Partition, Passwd, Raid, Resource, Storage, Tang, Timeouts, Unit, User,
 };
 
 pub use merge::merge;
@@ -44,6 +44,16 @@ pub fn empty() -> Config {
 /// The elements of an optional list.
 pub fn list<T>(items: Option<&Vec<T>>) -> &[T] {
     items.map_or(&[], Vec::as_slice)
+}
+
+/// Whether clevis is to bind `volume`.
+pub fn is_bound(volume: &Luks) -> bool {
+    volume.clevis.as_ref().is_some_and(|clevis| {
+        let custom = clevis.custom.as_ref();
+        clevis.tpm2 == Some(true)
+            || !list(clevis.tang.as_ref()).is_empty()
+            || custom.is_some_and(|custom| filled(custom.pin.as_ref()).is_some())
+    })
 }
 
 /// An optional string, with absent and empty treated alike.

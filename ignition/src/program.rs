@@ -1,7 +1,7 @@
 //! Running the programs of the root that is provisioned.
 #![allow(unsafe_code)]
 
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -65,6 +65,33 @@ pub fn run(program: &str, arguments: &[String]) -> Result<(), ProgramError> {
     run_about(Path::new("/"), program, arguments)
 }
 
+/// Runs `program` of this system, found in PATH, and hands it `input`. For what must
+/// not be in arguments, which every process can read.
+pub fn run_with(program: &str, arguments: &[String], input: &[u8]) -> Result<(), ProgramError> {
+    let root = Path::new("/");
+    let start = |source| ProgramError::Start {
+        program: program.to_owned(),
+        root: root.to_owned(),
+        source,
+    };
+    let mut command = Command::new(program);
+    command.args(arguments).env("LC_ALL", "C");
+    let pipes = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = pipes.spawn().map_err(start)?;
+    let written = child.stdin.take().map(|mut pipe| pipe.write_all(input));
+    let output = child.wait_with_output().map_err(start)?;
+    judge(program, output)?;
+    match written {
+        // It did well without all of it.
+        Some(Err(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        Some(result) => result.map_err(start),
+        None => Ok(()),
+    }
+}
+
 /// What a program answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
@@ -91,6 +118,10 @@ pub fn ask(program: &str, arguments: &[String], codes: &[i32]) -> Result<Answer,
 
 fn finish(mut command: Command, program: &str, root: &Path) -> Result<(), ProgramError> {
     let output = output(&mut command, program, root)?;
+    judge(program, output)
+}
+
+fn judge(program: &str, output: Output) -> Result<(), ProgramError> {
     if !output.status.success() {
         return Err(failed(program, output));
     }
@@ -121,4 +152,27 @@ fn failed(program: &str, output: Output) -> ProgramError {
 fn said(output: Output) -> String {
     let said = [output.stderr, output.stdout].concat();
     String::from_utf8_lossy(&said).trim().replace('\n', "; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str, input: &[u8]) -> Result<(), ProgramError> {
+        run_with("sh", &["-c".to_owned(), script.to_owned()], input)
+    }
+
+    #[test]
+    fn input_reaches_the_program_whole_and_is_not_repeated() {
+        let secret = vec![b's'; 1 << 20];
+        shell("[ $(wc -c) = 1048576 ]", &secret).unwrap();
+        shell("exec <&-", &secret).unwrap();
+        let error = shell("read -r line; echo no >&2; exit 3", b"hidden\n").unwrap_err();
+        let message = error.to_string();
+        assert!(
+            message.contains("exit status: 3") && message.ends_with(": no"),
+            "{message}"
+        );
+        assert!(!format!("{error:?}").contains("hidden"));
+    }
 }

@@ -5,7 +5,7 @@
 //! | `fetch-offline` | the provider | the cache, or the flag that the network is needed |
 //! | `fetch` | the provider, the network | the cache, if the stage before could not |
 //! | `kargs` | the cache, the kernel command line | the ESP's file of arguments; a reboot into them |
-//! | `disks` | the cache, the disks | partitions, file systems |
+//! | `disks` | the cache, the disks, the network | partitions, arrays, volumes, file systems |
 //! | `mount` | the cache | file systems mounted below the root |
 //! | `files` | the cache | users, files, units below the root; the record |
 //! | `umount` | the cache | these file systems unmounted |
@@ -35,7 +35,7 @@ pub enum Stage {
     Fetch,
     /// Kernel arguments.
     Kargs,
-    /// Partitions, arrays, file systems.
+    /// Partitions, arrays, encrypted volumes, file systems.
     Disks,
     /// Mounts for the files stage.
     Mount,
@@ -184,9 +184,9 @@ pub fn run(stage: Stage, settings: &Settings) -> Result<(), StageError> {
             Ok(files::run(settings, &config, &state)?)
         }
         Stage::Disks => {
-            let (config, state) = cached(settings)?;
+            let (config, mut state) = cached(settings)?;
             require(&state, KARGS, kargs::asked(&config))?;
-            disks::run(&settings.root, &config, &state)?;
+            state.volumes = disks::run(settings, &config, &state)?;
             finish(settings, state, DISKS)
         }
         Stage::Mount => {

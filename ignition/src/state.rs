@@ -62,6 +62,9 @@ pub struct State {
     /// Stages that came to their end, of those that others depend on.
     #[serde(default)]
     pub finished: BTreeSet<String>,
+    /// UUIDs of encrypted volumes, by name.
+    #[serde(default)]
+    pub volumes: BTreeMap<String, String>,
 }
 
 impl State {

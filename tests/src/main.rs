@@ -8,6 +8,7 @@ mod config;
 mod context;
 mod disk;
 mod http;
+mod peers;
 mod plan;
 mod report;
 mod repository;

@@ -2,14 +2,21 @@
 //! by name, before anything is written; they are never ignored.
 
 use super::place::{Locate, Problem};
-use super::{Config, filled, list};
+use super::{Config, Luks, filled, list};
 
 /// The keys of `config` that ask for something not implemented.
 pub fn unsupported(config: &Config, at: &dyn Locate) -> Vec<Problem> {
     let mut keys = Vec::new();
     let storage = config.storage.as_ref();
-    if !list(storage.and_then(|s| s.luks.as_ref())).is_empty() {
-        keys.push("storage.luks".to_owned());
+    let volumes = list(storage.and_then(|s| s.luks.as_ref())).iter();
+    for (index, one) in volumes.enumerate() {
+        if one
+            .cex
+            .as_ref()
+            .is_some_and(|cex| cex.enabled == Some(true))
+        {
+            keys.push(format!("storage.luks.{index}.cex"));
+        }
     }
     let refused = keys.iter().map(|key| Problem {
         place: at.place(key),
@@ -19,7 +26,34 @@ pub fn unsupported(config: &Config, at: &dyn Locate) -> Vec<Problem> {
         ),
     });
     let refused = refused.chain(linear_arrays(config, at));
+    let refused = refused.chain(volumes_of_the_system(config, at));
     refused.chain(mounts_over_the_system(config, at)).collect()
+}
+
+/// The root is made by the running system, before there is a config; `/usr` is mapped
+/// under its name.
+fn volumes_of_the_system(config: &Config, at: &dyn Locate) -> Vec<Problem> {
+    let storage = config.storage.as_ref();
+    let volumes = list(storage.and_then(|s| s.luks.as_ref()))
+        .iter()
+        .enumerate();
+    let problem = |(index, one): (usize, &Luks)| {
+        let (key, message) = if one.device.as_deref() == Some("/dev/disk/by-partlabel/root") {
+            let message = "encrypting root is not implemented in this version; encrypt a partition \
+                           of its own, and mount it where the data is (/var/lib/…)";
+            ("device", message)
+        } else if one.name == "usr" {
+            let message = "another volume of the name \"usr\" is not implemented in this version: \
+                           it is the release's; give another name";
+            ("name", message)
+        } else {
+            return None;
+        };
+        let place = at.place(&format!("storage.luks.{index}.{key}"));
+        let message = message.to_owned();
+        Some(Problem { place, message })
+    };
+    volumes.filter_map(problem).collect()
 }
 
 /// The kernel of the release has no driver for this level.
@@ -84,8 +118,16 @@ mod tests {
                 "storage.raid.0.level",
             ),
             (
-                r#""storage": {"luks": [{"name": "a", "device": "/dev/a"}]}"#,
-                "storage.luks",
+                r#""storage": {"luks": [{"name": "a", "device": "/dev/a", "cex": {"enabled": true}}]}"#,
+                "storage.luks.0.cex",
+            ),
+            (
+                r#""storage": {"luks": [{"name": "a", "device": "/dev/disk/by-partlabel/root"}]}"#,
+                "storage.luks.0.device",
+            ),
+            (
+                r#""storage": {"luks": [{"name": "usr", "device": "/dev/a"}]}"#,
+                "storage.luks.0.name",
             ),
             (
                 r#""storage": {"filesystems": [{"device": "/dev/a", "format": "ext4", "path": "/"}]}"#,

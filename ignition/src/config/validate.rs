@@ -3,6 +3,7 @@
 mod arguments;
 mod disks;
 mod filesystems;
+mod luks;
 mod raid;
 mod resource;
 mod storage;
@@ -302,6 +303,114 @@ mod tests {
             "storage.raid.1.name",
             "already defined",
         );
+    }
+
+    #[test]
+    fn luks_rules() {
+        let luks = |body: &str| format!(r#""storage": {{"luks": [{body}]}}"#);
+        let one = |body: &str| luks(&format!(r#"{{"device": "/dev/a", {body}}}"#));
+        let key = "storage.luks.0";
+        let long = format!(r#""name": "a", "label": "{}""#, "x".repeat(48));
+        for (body, name, words) in [
+            (r#""name": """#, "name", "1 to 127"),
+            (r#""name": "a/b""#, "name", "no slash"),
+            (r#""name": "a b""#, "name", "no slash and no space"),
+            (&long, "label", "at most 47 bytes"),
+            (r#""name": "a", "device": "a""#, "device", "absolute"),
+            (
+                r#""name": "a", "keyFile": {"source": "x"}"#,
+                "keyFile.source",
+                "URL",
+            ),
+        ] {
+            let body = match name {
+                "device" => luks(&format!("{{{body}}}")),
+                _ => one(body),
+            };
+            refused(&body, &format!("{key}.{name}"), words);
+        }
+        refused(
+            &luks(r#"{"name": "a"}"#),
+            "storage.luks.0.device",
+            "path of a device",
+        );
+        let good = r#"{"name": "a", "device": "/dev/a"}"#;
+        assert_eq!(errors(&luks(good)), Vec::<String>::new());
+        let twice = luks(&format!("{good}, {good}"));
+        refused(&twice, "storage.luks.1.name", "already defined");
+        refused(&twice, "storage.luks.1.device", "already defined");
+        let file = r#""files": [{"path": "/etc/luks/a"}]"#;
+        let both = format!(r#""storage": {{"luks": [{good}], {file}}}"#);
+        refused(
+            &both,
+            "storage.files.0.path",
+            "written by storage.luks.0 too",
+        );
+    }
+
+    #[test]
+    fn clevis_rules() {
+        let clevis = |body: &str| {
+            let one = format!(r#"{{"name": "a", "device": "/dev/a", "clevis": {{{body}}}}}"#);
+            format!(r#""storage": {{"luks": [{one}]}}"#)
+        };
+        let key = "storage.luks.0.clevis";
+        for (body, name, words) in [
+            (
+                r#""tang": [{"url": "ftp://a", "thumbprint": "x"}]"#,
+                "tang.0.url",
+                "http or https",
+            ),
+            (
+                r#""tang": [{"url": "http://", "thumbprint": "x"}]"#,
+                "tang.0.url",
+                "http or https",
+            ),
+            (
+                r#""tang": [{"url": "http://a"}]"#,
+                "tang.0.thumbprint",
+                "thumbprint",
+            ),
+            (
+                r#""tang": [{"url": "http://a", "thumbprint": "x", "advertisement": "y"}]"#,
+                "tang.0.advertisement",
+                "JSON object",
+            ),
+            (r#""tpm2": true, "threshold": 2"#, "threshold", "which is 1"),
+            (r#""tpm2": true, "threshold": -1"#, "threshold", "from 1"),
+            (
+                r#""custom": {"config": "{}"}"#,
+                "custom.pin",
+                "give the pin",
+            ),
+            (
+                r#""custom": {"needsNetwork": true}"#,
+                "custom.pin",
+                "give the pin",
+            ),
+            (
+                r#""custom": {"pin": "pkcs11", "config": "{}"}"#,
+                "custom.pin",
+                "found \"pkcs11\"",
+            ),
+            (
+                r#""custom": {"pin": "sss"}"#,
+                "custom.config",
+                "give the config",
+            ),
+            (
+                r#""custom": {"pin": "sss", "config": "["}"#,
+                "custom.config",
+                "JSON object",
+            ),
+            (
+                r#""custom": {"pin": "tpm2", "config": "{}"}, "tpm2": true"#,
+                "custom",
+                "without",
+            ),
+        ] {
+            refused(&clevis(body), &format!("{key}.{name}"), words);
+        }
     }
 
     #[test]

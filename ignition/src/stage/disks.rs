@@ -1,8 +1,8 @@
-//! `disks`: partitions, then arrays, then file systems, as `storage.disks`,
-//! `storage.raid` and `storage.filesystems` want them.
+//! `disks`: partitions, then arrays, then encrypted volumes, then file systems, as
+//! `storage.disks`, `raid`, `luks` and `filesystems` want them.
 //!
 //! All disks are decided from what is on them ([`plan`]) before the first one is
-//! written, and all arrays and file systems before the first of them is made. What is there and is
+//! written, and all things of one kind before the first of them is made. What is there and is
 //! not wanted is only destroyed where the config allows it by name. Nothing in use is
 //! changed. The stage may be cut off at any instant and run again: what is as wanted
 //! stays as it is.
@@ -11,6 +11,7 @@ mod error;
 mod format;
 mod journal;
 mod kernel;
+mod luks;
 mod mismatch;
 mod mkfs;
 mod plan;
@@ -23,6 +24,7 @@ mod space;
 mod table;
 mod wanted;
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -31,12 +33,13 @@ use bootloader::block::BlockError;
 use bootloader::gpt::{EditError, GptError, Guid};
 
 use crate::config::{Config, list};
+use crate::fetch::{Fetcher, Network};
 use crate::log;
 use crate::program::{self, ProgramError};
 use crate::root::Root;
 use crate::state::State;
 
-use super::files;
+use super::{Settings, files};
 pub use error::DisksError;
 use kernel::Device;
 pub(super) use kernel::{Kernel, Mounted};
@@ -65,23 +68,29 @@ pub fn asked(config: &Config) -> bool {
     config.storage.as_ref().is_some_and(|storage| {
         !list(storage.disks.as_ref()).is_empty()
             || !list(storage.raid.as_ref()).is_empty()
+            || !list(storage.luks.as_ref()).is_empty()
             || !list(storage.filesystems.as_ref()).is_empty()
     })
 }
 
 /// Makes the disks what `config` says, unless `root` has the record of a host that
-/// is provisioned. A journal is kept below `root` while file systems are made.
-pub fn run(root: &Path, config: &Config, state: &State) -> Result<(), DisksError> {
+/// is provisioned. A journal is kept below `root` while things are made on them.
+/// Returns the UUIDs of encrypted volumes, by name.
+pub fn run(
+    settings: &Settings,
+    config: &Config,
+    state: &State,
+) -> Result<BTreeMap<String, String>, DisksError> {
     if !asked(config) {
         log::info("the config asks for no disks");
-        return Ok(());
+        return Ok(BTreeMap::new());
     }
-    let root = Root::open(root).map_err(|source| DisksError::Root {
-        path: root.to_owned(),
+    let root = Root::open(&settings.root).map_err(|source| DisksError::Root {
+        path: settings.root.clone(),
         source,
     })?;
     if files::provisioned(&root)? {
-        return Ok(());
+        return Ok(BTreeMap::new());
     }
     let context = Context {
         kernel: Kernel::default(),
@@ -90,9 +99,15 @@ pub fn run(root: &Path, config: &Config, state: &State) -> Result<(), DisksError
     let storage = config.storage.as_ref();
     let disks = list(storage.and_then(|s| s.disks.as_ref()));
     let arrays = list(storage.and_then(|s| s.raid.as_ref()));
+    let volumes = list(storage.and_then(|s| s.luks.as_ref()));
     let filesystems = list(storage.and_then(|s| s.filesystems.as_ref()));
+    let keys = match volumes.is_empty() {
+        true => Vec::new(),
+        false => luks::keys(&context, &root, &fetcher(settings, config)?, volumes)?,
+    };
     let tables = table::decide(&context, disks)?;
     raid::foresee(&context, &root, arrays, disks, &tables)?;
+    luks::foresee(&context, &root, volumes, &keys, &tables)?;
     format::foresee(&context, &root, filesystems, &tables)?;
     // Nothing was written so far.
     let written = tables.into_iter().map(table::Decided::write);
@@ -102,7 +117,22 @@ pub fn run(root: &Path, config: &Config, state: &State) -> Result<(), DisksError
     }
     let mut claims = Claims::new();
     raid::make(&context, &root, arrays, disks, &mut claims)?;
-    format::format(&context, &root, filesystems, &mut claims)
+    let memory = settings.config_cache.parent().unwrap_or(Path::new("/run"));
+    let uuids = luks::make(&context, &root, memory, volumes, &keys, &mut claims)?;
+    format::format(&context, &root, filesystems, &mut claims)?;
+    Ok(uuids)
+}
+
+/// What fetches keys, by the rules of `config`.
+fn fetcher(settings: &Settings, config: &Config) -> Result<Fetcher, DisksError> {
+    let fetcher = Fetcher::new(Network::Present, settings.fetch_timeout);
+    let mut fetcher = fetcher.on_platform(&settings.platform);
+    let configured = fetcher.configure(config);
+    configured.map_err(|source| DisksError::Fetch {
+        place: "key ignition.security".to_owned(),
+        source,
+    })?;
+    Ok(fetcher)
 }
 
 /// The devices that entries of the config have taken, by whatever name.

@@ -1,5 +1,7 @@
 //! `fetch-offline` and `fetch`: the merged config goes into the cache.
 
+mod network;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -7,7 +9,7 @@ use base64::Engine as _;
 
 use crate::config::{self, Config, Document, Invalid, Locate as _, Origins, Parsed, Problem};
 use crate::config::{Passwd, Resource, Storage, list};
-use crate::fetch::{FetchError, Fetcher, Network, needs_network, public_name};
+use crate::fetch::{FetchError, Fetcher, Network, public_name};
 use crate::log;
 use crate::provider::{self, Cmdline, Provider, ProviderError, Raw};
 use crate::state::{self, FetchedConfig, State};
@@ -53,7 +55,7 @@ pub fn run(settings: &Settings, network: Network) -> Result<(), StageError> {
                 collector.state.fetched_configs.len(),
                 settings.config_cache.display()
             ));
-            match files_over_network(&config) {
+            match network::needed(&config) {
                 Some(key) if network == Network::Absent => ask_for_network(settings, &key),
                 _ => Ok(()),
             }
@@ -93,17 +95,6 @@ fn touch(path: &Path) -> Result<(), StageError> {
     touch().map_err(|source| StageError::Flag {
         path: path.to_owned(),
         source,
-    })
-}
-
-/// The first key of the config that the files stage will need the network for.
-fn files_over_network(config: &Config) -> Option<String> {
-    let files = list(config.storage.as_ref()?.files.as_ref());
-    files.iter().enumerate().find_map(|(number, file)| {
-        let mut resources = file.contents.iter().chain(list(file.append.as_ref()));
-        resources
-            .any(needs_network)
-            .then(|| format!("storage.files.{number} ({})", file.path))
     })
 }
 

@@ -1,4 +1,4 @@
-//! `files`: groups, users, their keys; directories, files, links; units. Then
+//! `files`: groups, users, their keys; directories, files, links, crypttab; units. Then
 //! the record that says the host is provisioned.
 //!
 //! The stage may be cut off at any instant and run again:
@@ -12,6 +12,7 @@
 //! - the record is written last, when all else is on the disk; a host with
 //!   the record is never provisioned again.
 
+mod crypttab;
 mod entries;
 mod error;
 mod journal;
@@ -90,6 +91,7 @@ pub fn run(settings: &Settings, config: &Config, state: &State) -> Result<(), Fi
     };
     passwd::apply(&context, config)?;
     entries::apply(&context, config)?;
+    crypttab::apply(&context, config)?;
     units::apply(&context, config)?;
     root.sync()?;
     if mount::asked(config) {

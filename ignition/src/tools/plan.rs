@@ -1,8 +1,10 @@
 //! What a machine will do with a config, in order, before it happens.
 
+mod volumes;
+
 use std::fmt;
 
-use ignition_config::v3_6::{Disk, Partition, Storage};
+use ignition_config::v3_6::{Partition, Storage};
 use serde::Serialize;
 
 use crate::config::{
@@ -190,46 +192,6 @@ impl Plan {
                 step.destroys |= wiped;
                 step.says(partition_words(partition));
                 step.says_if(wiped, "one that differs is removed first");
-            }
-        }
-    }
-
-    /// Arrays, encrypted volumes and file systems.
-    fn volumes(&mut self, storage: &Storage) {
-        for raid in list(storage.raid.as_ref()) {
-            let devices = list(raid.devices.as_ref());
-            // What is there is lost with the tables of these disks, or not at all.
-            let wiped =
-                |disk: &&Disk| disk.wipe_table == Some(true) && devices.contains(&disk.device);
-            let wiped = list(storage.disks.as_ref()).iter().any(|disk| wiped(&disk));
-            let step = self.step("disks", "make array", &raid.name);
-            step.destroys = wiped;
-            step.says(raid.level.clone().unwrap_or_default());
-            step.says(format!("of {}", devices.join(", ")));
-            if let Some(spares) = raid.spares.filter(|spares| *spares > 0) {
-                step.says(format!("{spares} of them spare"));
-            }
-            step.says(format!(
-                "or assemble what is there; at /dev/md/{}",
-                raid.name
-            ));
-        }
-        for luks in list(storage.luks.as_ref()) {
-            let device = luks.device.as_deref().unwrap_or_default();
-            let wipes = luks.wipe_volume == Some(true);
-            let step = self.step("disks", "encrypt", device);
-            step.destroys = wipes;
-            step.says(format!("opened as /dev/mapper/{}", luks.name));
-            step.says_if(wipes, "what is there is lost");
-        }
-        for filesystem in list(storage.filesystems.as_ref()) {
-            let wipes = filesystem.wipe_filesystem == Some(true);
-            let format = filled(filesystem.format.as_ref()).unwrap_or("as it is");
-            let step = self.step("disks", "format", &filesystem.device);
-            step.destroys = wipes;
-            step.says(format).says_if(wipes, "what is there is lost");
-            if let Some(path) = filled(filesystem.path.as_ref()) {
-                step.says(format!("at {path} while files are written"));
             }
         }
     }

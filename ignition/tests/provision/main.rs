@@ -469,8 +469,8 @@ fn stages_without_work_refuse_a_cache_that_asks_for_some() {
     for stage in [Stage::Kargs, Stage::Disks, Stage::Mount, Stage::Umount] {
         host.run(stage).unwrap();
     }
-    let luks = v3(json!({"storage": {"luks": [{"name": "x", "device": "/dev/x"}]}}));
-    fs::write(&host.settings.config_cache, luks.to_string()).unwrap();
+    let arguments = v3(json!({"kernelArguments": {"shouldExist": ["x"]}}));
+    fs::write(&host.settings.config_cache, arguments.to_string()).unwrap();
     assert!(host.run(Stage::Disks).is_err());
     assert!(host.directory.path().exists());
 }

@@ -3,19 +3,34 @@
 use std::fs::File;
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use qemu::Vm;
 use serde_json::{Value, json};
 
 use crate::context::{BOOT, Context, STEP, same};
+use crate::peers::{self, Tang, Tpm};
 use crate::scenario::{Scenario, scenario};
 
-pub const SCENARIOS: &[Scenario] = &[scenario!(
-    an_array_keeps_its_files_over_reboots,
-    6,
-    "Two disks become a raid1 with xfs and a file on it. After a reboot the host has assembled \
-     it, the file is there, and nothing was made again."
-)];
+pub const SCENARIOS: &[Scenario] = &[
+    scenario!(
+        an_array_keeps_its_files_over_reboots,
+        6,
+        "Two disks become a raid1 with xfs and a file on it. After a reboot the host has \
+         assembled it, the file is there, and nothing was made again."
+    ),
+    scenario!(
+        an_encrypted_volume_is_open_after_a_reboot,
+        6,
+        "A partition becomes a LUKS volume with the config's key, another one with a key that \
+         the machine makes up. Both are open after a reboot, and no key is in the journal."
+    ),
+    scenario!(
+        volumes_bound_by_clevis_open_by_themselves_after_a_reboot,
+        8,
+        "A volume bound to the machine's TPM and one bound to a tang server have no key on the \
+         host, and are open after a reboot; the server was asked for it."
+    ),
+];
 
 /// A blank disk.
 fn blank(context: &Context, name: &str, mib: u64) -> Result<PathBuf> {
@@ -77,6 +92,117 @@ fn an_array_keeps_its_files_over_reboots(context: &Context) -> Result<()> {
         same_after_reboot(vm, ARRAY)
     })
 }
+
+fn an_encrypted_volume_is_open_after_a_reboot(context: &Context) -> Result<()> {
+    let disk = blank(context, "safe.img", 600)?;
+    let config = json!({
+        "ignition": { "version": "3.6.0" },
+        "storage": {
+            "disks": [{ "device": "/dev/vdb", "partitions": [
+                { "label": "safe", "number": 1, "sizeMiB": 200 },
+                { "label": "box", "number": 2, "sizeMiB": 200 }] }],
+            "luks": [
+                { "name": "safe", "device": "/dev/disk/by-partlabel/safe", "label": "strong",
+                  "discard": true, "keyFile": { "source": format!("data:,{SECRET}%00%0A") } },
+                { "name": "box", "device": "/dev/disk/by-partlabel/box" }],
+            "filesystems": [
+                { "device": "/dev/mapper/safe", "format": "ext4", "path": "/var/lib/safe" },
+                { "device": "/dev/mapper/box", "format": "ext4", "path": "/var/lib/box" }],
+            "files": [{ "path": "/var/lib/safe/hello", "contents": { "source": "data:,hello" } }]
+        },
+        "systemd": { "units": [
+            mount("var-lib-safe.mount", "/dev/mapper/safe", "/var/lib/safe", "ext4"),
+            mount("var-lib-box.mount", "/dev/mapper/box", "/var/lib/box", "ext4")] }
+    });
+    let setup = context.setup().ignition(context.config(&config)?);
+    context.boot(&setup.extra_disk(&disk), |vm| {
+        vm.wait_boot_complete(BOOT)?;
+        let found = vm.exec_ok(
+            "cat /var/lib/safe/hello; echo; findmnt -no SOURCE /var/lib/box; \
+             blkid -p -o value -s TYPE -s LABEL /dev/vdb1; \
+             stat -c '%a %s' /etc/luks /etc/luks/* /etc/crypttab | cut -d ' ' -f 1 | tr '\\n' ' '; \
+             echo; cut -d ' ' -f 1,3- /etc/crypttab; dmsetup table safe | grep -c allow_discards",
+        )?;
+        let expected = "hello\n/dev/mapper/box\nstrong\ncrypto_LUKS\n700 600 600 600 \n\
+            safe /etc/luks/safe luks\nbox /etc/luks/box luks\n1";
+        same("the volumes", &found, expected)?;
+        // The config itself is handed over by the firmware, and not in the journal.
+        let told = vm.exec_ok(&format!(
+            "journalctl -b --no-pager | grep -c {SECRET} || true"
+        ))?;
+        same("lines of the journal with the key", &told, "0")?;
+        let kept = vm.exec_ok("head -c 12 /etc/luks/safe")?;
+        same("the key on the host", &kept, SECRET)?;
+        same_after_reboot(vm, VOLUMES)
+    })
+}
+
+fn volumes_bound_by_clevis_open_by_themselves_after_a_reboot(context: &Context) -> Result<()> {
+    let peers = peers::tools(context)?;
+    let (tpm, tang) = (Tpm::start(context, &peers)?, Tang::start(context, &peers)?);
+    let disk = blank(context, "bound.img", 600)?;
+    let server = json!([{ "url": tang.url(), "thumbprint": tang.thumbprint() }]);
+    let config = json!({
+        "ignition": { "version": "3.6.0" },
+        "storage": {
+            "disks": [{ "device": "/dev/vdb", "partitions": [
+                { "label": "chip", "number": 1, "sizeMiB": 200 },
+                { "label": "net", "number": 2, "sizeMiB": 200 }] }],
+            "luks": [
+                { "name": "chip", "device": "/dev/disk/by-partlabel/chip",
+                  "clevis": { "tpm2": true } },
+                { "name": "net", "device": "/dev/disk/by-partlabel/net",
+                  "clevis": { "tang": server } }],
+            "filesystems": [
+                { "device": "/dev/mapper/chip", "format": "ext4", "path": "/var/lib/chip" },
+                { "device": "/dev/mapper/net", "format": "ext4", "path": "/var/lib/net" }],
+            "files": [
+                { "path": "/var/lib/chip/hello", "contents": { "source": "data:,hello" } },
+                { "path": "/var/lib/net/hello", "contents": { "source": "data:,there" } }]
+        },
+        "systemd": { "units": [
+            mount("var-lib-chip.mount", "/dev/mapper/chip", "/var/lib/chip", "ext4"),
+            { "name": "var-lib-net.mount", "enabled": true, "contents": NET_MOUNT }] }
+    });
+    let setup = context.setup().ignition(context.config(&config)?);
+    let setup = setup.extra_disk(&disk).tpm(tpm.socket());
+    context.boot(&setup, |vm| {
+        vm.wait_boot_complete(BOOT)?;
+        let found = vm.exec_ok(
+            "cat /var/lib/chip/hello /var/lib/net/hello; echo; \
+             ls /etc/luks 2>/dev/null; cut -d ' ' -f 1,3- /etc/crypttab; \
+             for part in /dev/vdb1 /dev/vdb2; do cryptsetup luksDump $part | \
+             grep -cE '^ +[0-9]+: (luks2|clevis)$'; done",
+        )?;
+        // One key and one token each: the key that made the volume is gone.
+        let expected = "hellothere\nchip none luks\nnet none luks,_netdev\n2\n2";
+        same("the volumes", &found, expected)?;
+        let asked = tang.connections();
+        same_after_reboot(vm, BOUND)?;
+        ensure!(
+            tang.connections() > asked,
+            "the server was not asked on the second boot"
+        );
+        Ok(())
+    })
+}
+
+/// As Butane writes it for what needs the network.
+const NET_MOUNT: &str = "[Mount]\nWhere=/var/lib/net\nWhat=/dev/mapper/net\nType=ext4\n\
+    Options=_netdev\n\n[Install]\nRequiredBy=remote-fs.target\n";
+
+/// The identities of the volumes, of the file systems in them, and of the files.
+const BOUND: &str = "blkid -p -o value -s UUID /dev/vdb1 /dev/vdb2; \
+    findmnt -no SOURCE,UUID /var/lib/chip; findmnt -no SOURCE,UUID /var/lib/net; \
+    cat /etc/crypttab; find /var/lib/chip /var/lib/net -printf '%p %i %m %T@\\n' | sort";
+
+/// The key, as text.
+const SECRET: &str = "opensesame42";
+
+/// The identities of the volumes, of the file systems in them, and of the file.
+const VOLUMES: &str = "blkid -p -o value -s UUID /dev/vdb1 /dev/vdb2; \
+    findmnt -no SOURCE,UUID /var/lib/safe; findmnt -no SOURCE,UUID /var/lib/box; \
+    cat /etc/crypttab; find /var/lib/safe -printf '%p %i %m %T@\\n' | sort";
 
 /// The identity of the array, of its file system, and of the file.
 const ARRAY: &str = "mdadm --detail --export /dev/md/data | grep -E 'UUID|LEVEL|NAME'; \

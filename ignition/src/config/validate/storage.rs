@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::config::{Config, NodeGroup, NodeUser, filled, list};
 
-use super::{Check, disks, filesystems, raid, resource};
+use super::{Check, disks, filesystems, luks, raid, resource};
 
 /// Largest user or group id; the next one means "no change" to chown(2).
 pub(super) const MAX_ID: i64 = u32::MAX as i64 - 1;
@@ -15,6 +15,7 @@ pub fn storage(config: &Config, check: &mut Check<'_>) {
         let disks = list(storage.disks.as_ref());
         disks::disks(disks, check);
         raid::raid(list(storage.raid.as_ref()), check);
+        luks::luks(list(storage.luks.as_ref()), check);
         filesystems::filesystems(list(storage.filesystems.as_ref()), disks, check);
     }
     files(config, check);
@@ -207,9 +208,14 @@ fn parents(nodes: &[Node<'_>], check: &mut Check<'_>) {
     }
 }
 
-/// No entry may be a file that `systemd.units` writes.
+/// No entry may be a file that `systemd.units` or `storage.luks` writes.
 fn unit_files(config: &Config, nodes: &[Node<'_>], check: &mut Check<'_>) {
     let mut written: BTreeMap<String, String> = BTreeMap::new();
+    let volumes = config.storage.as_ref().and_then(|s| s.luks.as_ref());
+    for (number, volume) in list(volumes).iter().enumerate() {
+        let path = format!("/etc/luks/{}", volume.name);
+        written.insert(path, format!("storage.luks.{number}"));
+    }
     let units = config.systemd.as_ref().and_then(|s| s.units.as_ref());
     for (number, unit) in list(units).iter().enumerate() {
         let path = format!("/etc/systemd/system/{}", unit.name);

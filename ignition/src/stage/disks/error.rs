@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use bootloader::block::BlockError;
 use bootloader::gpt::{EditError, GptError};
 
+use crate::fetch::FetchError;
 use crate::program::ProgramError;
 use crate::root::RootError;
 
@@ -91,6 +92,14 @@ pub enum DisksError {
         /// What differs.
         what: String,
     },
+    /// A key could not be fetched.
+    #[error("{place}")]
+    Fetch {
+        /// Where the config asks for it.
+        place: String,
+        /// The cause.
+        source: FetchError,
+    },
     /// A program failed.
     #[error("{place}")]
     Program {
@@ -125,6 +134,7 @@ impl DisksError {
     pub fn is_final(&self) -> bool {
         match self {
             Self::Conflict { .. } | Self::Absent { .. } | Self::Edit { .. } => true,
+            Self::Fetch { source, .. } => source.is_final(),
             Self::Program { source, .. } => matches!(source, ProgramError::Failed { .. }),
             // A disk that is too small, or not one at all.
             Self::Table { source, .. } => matches!(

@@ -204,6 +204,19 @@ impl Kernel {
         Ok(users)
     }
 
+    /// Whether `device` is mapped under the name `name`.
+    pub fn maps(&self, device: &Device, name: &str) -> bool {
+        let Device::Block { sys, .. } = device else {
+            return false;
+        };
+        let holders = fs::read_dir(sys.join("holders"))
+            .into_iter()
+            .flatten()
+            .flatten();
+        let names = holders.map(|holder| fs::read_to_string(holder.path().join("dm/name")));
+        names.flatten().any(|found| found.trim_end() == name)
+    }
+
     /// Where file systems are mounted: device number, mount point, source.
     pub fn mounts(&self) -> io::Result<Vec<Mounted>> {
         let text = fs::read_to_string(&self.mountinfo)?;
@@ -351,6 +364,25 @@ mod tests {
         fs::create_dir(sys.join("dm")).unwrap();
         let mapped = Device::Block { sys, path };
         assert!(mapped.unfit().unwrap().contains("mapped"));
+    }
+
+    #[test]
+    fn names_of_mappings_and_labels_of_partitions_are_found() {
+        let directory = tempfile::tempdir().unwrap();
+        let (kernel, device) = disk(directory.path());
+        let sys = device.place().join("vdb2");
+        fs::create_dir(sys.join("holders/dm-0/dm")).unwrap();
+        fs::write(sys.join("holders/dm-0/dm/name"), "safe\n").unwrap();
+        fs::write(sys.join("uevent"), "MAJOR=254\nPARTN=2\nPARTNAME=my data\n").unwrap();
+        let path = "/dev/vdb2".into();
+        let part = Device::Block { path, sys };
+        assert!(kernel.maps(&part, "safe") && !kernel.maps(&part, "saf"));
+        assert!(!kernel.maps(&device, "safe"));
+        assert_eq!(part.partition_label().as_deref(), Some("my data"));
+        assert_eq!(device.partition_label(), None);
+        assert!(!part.is_made());
+        fs::create_dir(part.place().join("md")).unwrap();
+        assert!(part.is_made());
     }
 
     #[test]

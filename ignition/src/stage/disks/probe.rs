@@ -19,6 +19,8 @@ pub struct Probe {
     pub label: Option<String>,
     /// Its identity.
     pub uuid: Option<String>,
+    /// Version of its format.
+    pub version: Option<String>,
     /// Kind of the partition table on it: `gpt`, `dos`.
     pub table: Option<String>,
     /// The PARTUUID, if the device is a partition.
@@ -69,6 +71,7 @@ fn parse(text: &str) -> Probe {
             "ID_FS_TYPE" => &mut probe.kind,
             "ID_FS_LABEL_ENC" => &mut probe.label,
             "ID_FS_UUID_ENC" => &mut probe.uuid,
+            "ID_FS_VERSION" => &mut probe.version,
             "ID_PART_TABLE_TYPE" => &mut probe.table,
             "ID_PART_ENTRY_UUID" => &mut probe.partition,
             "ID_FS_AMBIVALENT" => &mut probe.several,

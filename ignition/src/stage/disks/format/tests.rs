@@ -1,4 +1,6 @@
 use super::*;
+use crate::provider::System;
+use crate::stage::Settings;
 use crate::stage::disks::kernel::Kernel;
 use crate::state::State;
 use bootloader::gpt::{Geometry, guid};
@@ -216,7 +218,17 @@ fn what_is_in_the_way_of_a_file_system_is_seen_before_a_table_is_written() {
         .unwrap()
     };
     let state = State::default();
-    let run = |format| super::super::run(disk.directory.path(), &config(format), &state);
+    let settings = Settings {
+        platform: "metal".to_owned(),
+        root: disk.directory.path().to_owned(),
+        config_cache: disk.directory.path().join("config.json"),
+        need_network: disk.directory.path().join("neednet"),
+        state_file: disk.directory.path().join("state"),
+        fetch_timeout: std::time::Duration::ZERO,
+        cmdline: "/proc/cmdline".into(),
+        system: System::default(),
+    };
+    let run = |format| super::super::run(&settings, &config(format), &state);
     let message = run("ext4").unwrap_err().to_string();
     assert!(message.contains("key storage.filesystems.1"), "{message}");
     assert!(disk.bytes() == before, "a table was written");
