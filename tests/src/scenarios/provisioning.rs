@@ -29,11 +29,6 @@ pub const SCENARIOS: &[Scenario] = &[
          another boot provisions nothing."
     ),
     scenario!(
-        a_second_disk_is_partitioned_formatted_and_written_once,
-        5,
-        "A second disk gets partitions, ext4 and xfs, files go into what is mounted, and a second boot changes nothing."
-    ),
-    scenario!(
         configs_are_fetched_merged_and_replaced_over_http,
         3,
         "A config named by a kernel argument is fetched in the initrd, with what it merges and replaces, verified."
@@ -83,65 +78,6 @@ fn a_config_comes_out_exactly_and_only_once_after_five_power_cuts(context: &Cont
         same("the state of the system", &running.stdout, "running")
     })
 }
-
-fn a_second_disk_is_partitioned_formatted_and_written_once(context: &Context) -> Result<()> {
-    let disk = context.file("data.img");
-    let file = std::fs::File::create(&disk).context("creating a disk")?;
-    file.set_len(1 << 30).context("sizing a disk")?;
-    // As Butane writes them for with_mount_unit.
-    let mount = |what: &str, at: &str, format: &str| {
-        let check = format!("systemd-fsck@dev-disk-by\\x2dpartlabel-{what}.service");
-        format!(
-            "[Unit]\nRequires={check}\nAfter={check}\n\n[Mount]\nWhere={at}\n\
-             What=/dev/disk/by-partlabel/{what}\nType={format}\n\n\
-             [Install]\nRequiredBy=local-fs.target\n"
-        )
-    };
-    let config = json!({
-        "ignition": { "version": "3.6.0" },
-        "storage": {
-            "disks": [{ "device": "/dev/vdb", "partitions": [
-                { "label": "data", "number": 1, "sizeMiB": 300 }, { "label": "logs" }] }],
-            "filesystems": [
-                { "device": "/dev/disk/by-partlabel/data", "format": "ext4", "label": "my data",
-                  "path": "/var/lib/data", "mountOptions": ["noatime"] },
-                { "device": "/dev/disk/by-partlabel/logs", "format": "xfs",
-                  "path": "/var/lib/data/logs" }],
-            "files": [
-                { "path": "/var/lib/data/hello", "contents": { "source": "data:,hello" } },
-                { "path": "/var/lib/data/logs/a/b", "contents": { "source": "data:,deep" } }]
-        },
-        "systemd": { "units": [
-            { "name": "var-lib-data.mount", "enabled": true,
-              "contents": mount("data", "/var/lib/data", "ext4") },
-            { "name": "var-lib-data-logs.mount", "enabled": true,
-              "contents": mount("logs", "/var/lib/data/logs", "xfs") }] }
-    });
-    let setup = context.setup().ignition(context.config(&config)?);
-    context.boot(&setup.extra_disk(&disk), |vm| {
-        vm.wait_boot_complete(BOOT)?;
-        let found = vm.exec_ok(
-            "findmnt -no FSTYPE /var/lib/data; findmnt -no LABEL /var/lib/data; \
-             findmnt -no FSTYPE /var/lib/data/logs; \
-             cat /var/lib/data/hello /var/lib/data/logs/a/b; echo; \
-             cat /sys/class/block/vdb1/start /sys/class/block/vdb1/size",
-        )?;
-        let expected = "ext4\nmy data\nxfs\nhellodeep\n2048\n614400\n";
-        same("the file systems", &found, expected)?;
-        let before = vm.exec_ok(DISK)?;
-        vm.start("systemctl reboot")?;
-        vm.wait_reboot(STEP)?;
-        vm.wait_boot_complete(BOOT)?;
-        let after = vm.exec_ok(DISK)?;
-        same("what must not change with a second boot", &after, &before)?;
-        let running = vm.exec("systemctl is-system-running --wait")?;
-        same("the state of the system", &running.stdout, "running")
-    })
-}
-
-/// The second disk: its table, what is on it, and the files.
-const DISK: &str = "sfdisk --dump /dev/vdb && blkid -p /dev/vdb1 /dev/vdb2 && \
-    find /var/lib/data -printf '%p %i %m %T@\n' | sort";
 
 /// All that first boot makes and later boots leave alone. Inode numbers where
 /// there is no overlay.

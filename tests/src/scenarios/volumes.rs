@@ -13,16 +13,12 @@ use crate::scenario::{Scenario, scenario};
 
 pub const SCENARIOS: &[Scenario] = &[
     scenario!(
-        an_array_keeps_its_files_over_reboots,
+        disks_arrays_and_volumes_are_made_once,
         6,
-        "Two disks become a raid1 with xfs and a file on it. After a reboot the host has \
-         assembled it, the file is there, and nothing was made again."
-    ),
-    scenario!(
-        an_encrypted_volume_is_open_after_a_reboot,
-        6,
-        "A partition becomes a LUKS volume with the config's key, another one with a key that \
-         the machine makes up. Both are open after a reboot, and no key is in the journal."
+        "A disk gets partitions with ext4, xfs and two LUKS volumes, one with the config's key \
+         and one with a key that the machine makes up; two disks become a raid1. Files go into \
+         all of them, no key is in the journal, and a second boot finds all open and changes \
+         nothing."
     ),
     scenario!(
         volumes_bound_by_clevis_open_by_themselves_after_a_reboot,
@@ -61,80 +57,100 @@ fn same_after_reboot(vm: &mut Vm, show: &str) -> Result<()> {
     same("the state of the system", &running.stdout, "running")
 }
 
-fn an_array_keeps_its_files_over_reboots(context: &Context) -> Result<()> {
+fn disks_arrays_and_volumes_are_made_once(context: &Context) -> Result<()> {
     let disks = [
+        blank(context, "parted.img", 1400)?,
         blank(context, "one.img", 400)?,
         blank(context, "two.img", 400)?,
     ];
     let config = json!({
         "ignition": { "version": "3.6.0" },
         "storage": {
-            "raid": [{ "name": "data", "level": "raid1", "devices": ["/dev/vdb", "/dev/vdc"] }],
-            "filesystems": [{ "device": "/dev/md/data", "format": "xfs", "label": "data",
-                "path": "/var/lib/data" }],
-            "files": [{ "path": "/var/lib/data/hello", "contents": { "source": "data:,hello" } }]
-        },
-        "systemd": { "units": [
-            mount("var-lib-data.mount", "/dev/md/data", "/var/lib/data", "xfs")] }
-    });
-    let setup = context.setup().ignition(context.config(&config)?);
-    let setup = disks.iter().fold(setup, qemu::Setup::extra_disk);
-    context.boot(&setup, |vm| {
-        vm.wait_boot_complete(BOOT)?;
-        let found = vm.exec_ok(
-            "findmnt -no FSTYPE,LABEL /var/lib/data | tr -s ' '; cat /var/lib/data/hello; echo; \
-             mdadm --detail /dev/md/data | grep -cE 'active sync +/dev/vd[bc]'; \
-             mdadm --detail --export /dev/md/data | grep -E '^MD_(LEVEL|DEVICES|NAME)='; \
-             systemctl is-active mdmonitor",
-        )?;
-        let expected = "xfs data\nhello\n2\nMD_LEVEL=raid1\nMD_DEVICES=2\nMD_NAME=any:data\nactive";
-        same("the array", &found, expected)?;
-        same_after_reboot(vm, ARRAY)
-    })
-}
-
-fn an_encrypted_volume_is_open_after_a_reboot(context: &Context) -> Result<()> {
-    let disk = blank(context, "safe.img", 600)?;
-    let config = json!({
-        "ignition": { "version": "3.6.0" },
-        "storage": {
             "disks": [{ "device": "/dev/vdb", "partitions": [
-                { "label": "safe", "number": 1, "sizeMiB": 200 },
-                { "label": "box", "number": 2, "sizeMiB": 200 }] }],
+                { "label": "data", "number": 1, "sizeMiB": 300 },
+                { "label": "safe", "number": 2, "sizeMiB": 200 },
+                { "label": "box", "number": 3, "sizeMiB": 200 },
+                { "label": "logs" }] }],
+            "raid": [{ "name": "pair", "level": "raid1", "devices": ["/dev/vdc", "/dev/vdd"] }],
             "luks": [
                 { "name": "safe", "device": "/dev/disk/by-partlabel/safe", "label": "strong",
                   "discard": true, "keyFile": { "source": format!("data:,{SECRET}%00%0A") } },
                 { "name": "box", "device": "/dev/disk/by-partlabel/box" }],
             "filesystems": [
+                { "device": "/dev/disk/by-partlabel/data", "format": "ext4", "label": "my data",
+                  "path": "/var/lib/data", "mountOptions": ["noatime"] },
+                { "device": "/dev/disk/by-partlabel/logs", "format": "xfs",
+                  "path": "/var/lib/data/logs" },
+                { "device": "/dev/md/pair", "format": "xfs", "label": "pair",
+                  "path": "/var/lib/pair" },
                 { "device": "/dev/mapper/safe", "format": "ext4", "path": "/var/lib/safe" },
                 { "device": "/dev/mapper/box", "format": "ext4", "path": "/var/lib/box" }],
-            "files": [{ "path": "/var/lib/safe/hello", "contents": { "source": "data:,hello" } }]
+            "files": [
+                { "path": "/var/lib/data/hello", "contents": { "source": "data:,hello" } },
+                { "path": "/var/lib/data/logs/a/b", "contents": { "source": "data:,deep" } },
+                { "path": "/var/lib/pair/twice", "contents": { "source": "data:,twice" } },
+                { "path": "/var/lib/safe/secret", "contents": { "source": "data:,secret" } }]
         },
         "systemd": { "units": [
+            mount("var-lib-data.mount", "/dev/disk/by-partlabel/data", "/var/lib/data", "ext4"),
+            mount("var-lib-data-logs.mount", "/dev/disk/by-partlabel/logs",
+                  "/var/lib/data/logs", "xfs"),
+            mount("var-lib-pair.mount", "/dev/md/pair", "/var/lib/pair", "xfs"),
             mount("var-lib-safe.mount", "/dev/mapper/safe", "/var/lib/safe", "ext4"),
             mount("var-lib-box.mount", "/dev/mapper/box", "/var/lib/box", "ext4")] }
     });
     let setup = context.setup().ignition(context.config(&config)?);
-    context.boot(&setup.extra_disk(&disk), |vm| {
+    let setup = disks.iter().fold(setup, qemu::Setup::extra_disk);
+    context.boot(&setup, |vm| {
         vm.wait_boot_complete(BOOT)?;
-        let found = vm.exec_ok(
-            "cat /var/lib/safe/hello; echo; findmnt -no SOURCE /var/lib/box; \
-             blkid -p -o value -s TYPE -s LABEL /dev/vdb1; \
-             stat -c '%a %s' /etc/luks /etc/luks/* /etc/crypttab | cut -d ' ' -f 1 | tr '\\n' ' '; \
-             echo; cut -d ' ' -f 1,3- /etc/crypttab; dmsetup table safe | grep -c allow_discards",
-        )?;
-        let expected = "hello\n/dev/mapper/box\nstrong\ncrypto_LUKS\n700 600 600 600 \n\
-            safe /etc/luks/safe luks\nbox /etc/luks/box luks\n1";
-        same("the volumes", &found, expected)?;
-        // The config itself is handed over by the firmware, and not in the journal.
-        let told = vm.exec_ok(&format!(
-            "journalctl -b --no-pager | grep -c {SECRET} || true"
-        ))?;
-        same("lines of the journal with the key", &told, "0")?;
-        let kept = vm.exec_ok("head -c 12 /etc/luks/safe")?;
-        same("the key on the host", &kept, SECRET)?;
-        same_after_reboot(vm, VOLUMES)
+        partitions_are_as_wanted(vm)?;
+        the_array_is_as_wanted(vm)?;
+        the_volumes_are_as_wanted(vm)?;
+        same_after_reboot(vm, IDENTITIES)
     })
+}
+
+fn partitions_are_as_wanted(vm: &mut Vm) -> Result<()> {
+    let found = vm.exec_ok(
+        "findmnt -no FSTYPE /var/lib/data; findmnt -no LABEL /var/lib/data; \
+         findmnt -no FSTYPE /var/lib/data/logs; \
+         cat /var/lib/data/hello /var/lib/data/logs/a/b; echo; \
+         cat /sys/class/block/vdb1/start /sys/class/block/vdb1/size",
+    )?;
+    let expected = "ext4\nmy data\nxfs\nhellodeep\n2048\n614400\n";
+    same("the file systems", &found, expected)
+}
+
+fn the_array_is_as_wanted(vm: &mut Vm) -> Result<()> {
+    let found = vm.exec_ok(
+        "findmnt -no FSTYPE,LABEL /var/lib/pair | tr -s ' '; cat /var/lib/pair/twice; echo; \
+         mdadm --detail /dev/md/pair | grep -cE 'active sync +/dev/vd[cd]'; \
+         mdadm --detail --export /dev/md/pair | grep -E '^MD_(LEVEL|DEVICES|NAME)='; \
+         systemctl is-active mdmonitor",
+    )?;
+    let expected = "xfs pair\ntwice\n2\nMD_LEVEL=raid1\nMD_DEVICES=2\nMD_NAME=any:pair\nactive";
+    same("the array", &found, expected)
+}
+
+fn the_volumes_are_as_wanted(vm: &mut Vm) -> Result<()> {
+    let found = vm.exec_ok(
+        "cat /var/lib/safe/secret; echo; findmnt -no SOURCE /var/lib/box; \
+         blkid -p -o value -s TYPE -s LABEL /dev/vdb2; \
+         stat -c '%a %s' /etc/luks /etc/luks/* /etc/crypttab | cut -d ' ' -f 1 | tr '\\n' ' '; \
+         echo; cut -d ' ' -f 1,3- /etc/crypttab; dmsetup table safe | grep -c allow_discards",
+    )?;
+    let expected = "secret\n/dev/mapper/box\nstrong\ncrypto_LUKS\n700 600 600 600 \n\
+        safe /etc/luks/safe luks\nbox /etc/luks/box luks\n1";
+    same("the volumes", &found, expected)?;
+    // The config itself is handed over by the firmware, and not in the journal.
+    let search = format!("journalctl -b --no-pager | grep -c {SECRET} || true");
+    same(
+        "lines of the journal with the key",
+        &vm.exec_ok(&search)?,
+        "0",
+    )?;
+    let kept = vm.exec_ok("head -c 12 /etc/luks/safe")?;
+    same("the key on the host", &kept, SECRET)
 }
 
 fn volumes_bound_by_clevis_open_by_themselves_after_a_reboot(context: &Context) -> Result<()> {
@@ -199,11 +215,9 @@ const BOUND: &str = "blkid -p -o value -s UUID /dev/vdb1 /dev/vdb2; \
 /// The key, as text.
 const SECRET: &str = "opensesame42";
 
-/// The identities of the volumes, of the file systems in them, and of the file.
-const VOLUMES: &str = "blkid -p -o value -s UUID /dev/vdb1 /dev/vdb2; \
+/// The table, what is on it, the array, the volumes, and the files.
+const IDENTITIES: &str = "sfdisk --dump /dev/vdb && blkid -p /dev/vdb[1-4]; \
+    mdadm --detail --export /dev/md/pair | grep -E 'UUID|LEVEL|NAME'; \
+    findmnt -no UUID /var/lib/pair; cat /etc/crypttab; \
     findmnt -no SOURCE,UUID /var/lib/safe; findmnt -no SOURCE,UUID /var/lib/box; \
-    cat /etc/crypttab; find /var/lib/safe -printf '%p %i %m %T@\\n' | sort";
-
-/// The identity of the array, of its file system, and of the file.
-const ARRAY: &str = "mdadm --detail --export /dev/md/data | grep -E 'UUID|LEVEL|NAME'; \
-    findmnt -no UUID /var/lib/data; find /var/lib/data -printf '%p %i %m %T@\\n' | sort";
+    find /var/lib/data /var/lib/pair /var/lib/safe -printf '%p %i %m %T@\\n' | sort";
