@@ -2,6 +2,7 @@
 //! `gs:`, decompressed and verified on the way, in bounded memory.
 
 mod cloud;
+mod data;
 mod digest;
 mod error;
 mod forward;
