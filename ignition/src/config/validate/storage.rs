@@ -72,7 +72,11 @@ fn files(config: &Config, check: &mut Check<'_>) {
             resource::resource(&format!("{key}.contents"), contents, check);
         }
         for (number, fragment) in list(file.append.as_ref()).iter().enumerate() {
-            resource::resource(&format!("{key}.append.{number}"), fragment, check);
+            let key = format!("{key}.append.{number}");
+            if fragment.source.is_none() {
+                check.error(&format!("{key}.source"), "a source is required");
+            }
+            resource::resource(&key, fragment, check);
         }
     }
 }
@@ -224,7 +228,7 @@ fn unit_files(config: &Config, nodes: &[Node<'_>], check: &mut Check<'_>) {
             written.insert(path.clone(), key.clone());
         }
         for (number, dropin) in list(unit.dropins.as_ref()).iter().enumerate() {
-            if filled(dropin.contents.as_ref()).is_some() {
+            if dropin.contents.is_some() {
                 let path = format!("{path}.d/{}", dropin.name);
                 written.insert(path, format!("{key}.dropins.{number}"));
             }

@@ -42,6 +42,13 @@ pub fn users(users: &[User], check: &mut Check<'_>) {
         if let Some(group) = filled(user.primary_group.as_ref()) {
             reference(&format!("{key}.primaryGroup"), group, check);
         }
+        for (what, values) in [
+            ("groups", &user.groups),
+            ("sshAuthorizedKeys", &user.ssh_authorized_keys),
+        ] {
+            let values = list(values.as_ref()).iter().enumerate();
+            check.unique(values.map(|(n, v)| (format!("{key}.{what}.{n}"), v.as_str())));
+        }
         for (number, group) in list(user.groups.as_ref()).iter().enumerate() {
             reference(&format!("{key}.groups.{number}"), group, check);
         }
@@ -54,15 +61,18 @@ pub fn users(users: &[User], check: &mut Check<'_>) {
     }
 }
 
+/// Letters in a name, as many as shadow takes.
+const LONGEST: usize = 256;
+
 /// The names that useradd(8) of shadow accepts.
 fn name(key: &str, what: &str, name: &str, check: &mut Check<'_>) {
     let starts = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
     let body = name.strip_suffix('$').unwrap_or(name);
     let allowed = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
-    if !starts || !body.chars().all(allowed) || name.len() > 32 {
+    if !starts || !body.chars().all(allowed) || name.len() > LONGEST {
         let message = format!(
             "{name:?} is not a {what} name: letters, digits, _ - and . after a letter or _, \
-             at most 32"
+             at most {LONGEST}"
         );
         check.error(key, message);
     }

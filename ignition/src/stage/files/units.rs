@@ -41,7 +41,8 @@ pub fn apply(context: &Context<'_>, config: &Config) -> Result<(), FilesError> {
 fn write_unit(context: &Context<'_>, unit: &Unit) -> Result<(), RootError> {
     let path = format!("{UNITS}/{}", unit.name);
     for dropin in list(unit.dropins.as_ref()) {
-        if let Some(contents) = filled(dropin.contents.as_ref()) {
+        // An empty one has a meaning: it hides the one of that name in /usr.
+        if let Some(contents) = &dropin.contents {
             write(context, &format!("{path}.d/{}", dropin.name), contents)?;
         }
     }
@@ -146,14 +147,19 @@ fn write_preset(
 
 /// Makes the presets real at once, so that nothing depends on systemd taking
 /// this boot for the first one.
+///
+/// What is disabled is disabled by name: systemd does not look at the instances
+/// of a preset that disables, and would enable them.
 fn enable(context: &Context<'_>, units: &[Unit]) -> Result<(), FilesError> {
-    let mut present = Vec::new();
-    for unit in units.iter().filter(|unit| unit.enabled.is_some()) {
-        if unit.mask == Some(true) {
-            continue;
-        }
+    let (mut on, mut off) = (Vec::new(), Vec::new());
+    for unit in units.iter().filter(|unit| unit.mask != Some(true)) {
+        let list = match unit.enabled {
+            Some(true) => &mut on,
+            Some(false) => &mut off,
+            None => continue,
+        };
         if exists(context, &unit.name)? {
-            present.push(unit.name.clone());
+            list.push(unit.name.clone());
         } else {
             log::warn(&format!(
                 "unit {} is not on this host; its enablement takes effect once it is",
@@ -161,15 +167,17 @@ fn enable(context: &Context<'_>, units: &[Unit]) -> Result<(), FilesError> {
             ));
         }
     }
-    if present.is_empty() {
-        return Ok(());
-    }
-    let root = format!("--root={}", context.root.path().display());
-    let mut arguments = vec![root, "preset".to_owned(), "--".to_owned()];
-    arguments.extend(present.iter().cloned());
-    run(context, &arguments)?;
-    for unit in &present {
-        log::info(&format!("applied preset unit={unit}"));
+    for (verb, done, units) in [("preset", "enabled", on), ("disable", "disabled", off)] {
+        if units.is_empty() {
+            continue;
+        }
+        let root = format!("--root={}", context.root.path().display());
+        let mut arguments = vec![root, verb.to_owned(), "--".to_owned()];
+        arguments.extend(units.iter().cloned());
+        run(context, &arguments)?;
+        for unit in &units {
+            log::info(&format!("{done} unit={unit}"));
+        }
     }
     Ok(())
 }
