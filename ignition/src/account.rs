@@ -29,19 +29,31 @@ pub fn group(root: &Root, name: &str) -> Result<Option<u32>, RootError> {
 
 /// The account called `name` in the text of a passwd file.
 pub fn find_user(passwd: &str, name: &str) -> Option<Account> {
-    passwd.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let found = fields.next().filter(|found| *found == name)?;
-        let _password = fields.next()?;
-        let uid = fields.next()?.parse().ok()?;
-        let gid = fields.next()?.parse().ok()?;
-        let _comment = fields.next()?;
-        Some(Account {
-            name: found.to_owned(),
-            uid,
-            gid,
-            home: fields.next()?.to_owned(),
-        })
+    passwd
+        .lines()
+        .filter(|line| line.split(':').next() == Some(name))
+        .find_map(parse)
+}
+
+/// All accounts, in the order of the file.
+pub fn users(root: &Root) -> Result<Vec<Account>, RootError> {
+    let text = root.read("/etc/passwd")?.unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    Ok(text.lines().filter_map(parse).collect())
+}
+
+fn parse(line: &str) -> Option<Account> {
+    let mut fields = line.split(':');
+    let name = fields.next()?;
+    let _password = fields.next()?;
+    let uid = fields.next()?.parse().ok()?;
+    let gid = fields.next()?.parse().ok()?;
+    let _comment = fields.next()?;
+    Some(Account {
+        name: name.to_owned(),
+        uid,
+        gid,
+        home: fields.next()?.to_owned(),
     })
 }
 

@@ -216,8 +216,8 @@ impl Root {
             .map_err(|error| self.error("linking", path, error))
     }
 
-    /// Gives the symbolic link at `path` an owner.
-    pub fn own_link(&self, path: &str, uid: u32, gid: u32) -> Result<()> {
+    /// Gives what is at `path` an owner; a link there is not followed.
+    pub fn own(&self, path: &str, uid: u32, gid: u32) -> Result<()> {
         let (parent, name) = split(path);
         self.resolve(parent, OFlag::O_PATH | OFlag::O_DIRECTORY)
             .and_then(|directory| own_link(&directory, name, uid, gid))

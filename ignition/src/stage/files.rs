@@ -15,6 +15,7 @@
 mod crypttab;
 mod entries;
 mod error;
+mod homes;
 mod journal;
 mod keys;
 mod passwd;

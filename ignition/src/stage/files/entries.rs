@@ -260,7 +260,7 @@ fn make_link(
     let (uid, gid) = (attributes.uid, attributes.gid);
     let (found, same) = compare(context, link).map_err(change)?;
     if same && !hard {
-        context.root.own_link(path, uid, gid).map_err(change)?;
+        context.root.own(path, uid, gid).map_err(change)?;
     } else if !same {
         let ours = journal.before(path) == Before::Absent;
         if found && !ours && link.overwrite != Some(true) {

@@ -12,7 +12,7 @@ use crate::log;
 use crate::program;
 use crate::root::RootError;
 
-use super::{Context, FilesError, WORK, keys};
+use super::{Context, FilesError, WORK, homes, keys};
 
 /// Files that the tools change, below `/etc`.
 const CHANGED: [&str; 6] = ["passwd", "shadow", "group", "gshadow", "subuid", "subgid"];
@@ -44,7 +44,11 @@ pub fn apply(context: &Context<'_>, config: &Config) -> Result<(), FilesError> {
     }
     for (number, user) in users.iter().enumerate() {
         let place = context.place(&format!("passwd.users.{number}"));
-        move_home(context, user).map_err(|source| FilesError::Change { place, source })?;
+        let changed = find_user(&staged(context, &copy, "passwd")?, &user.name);
+        homes::relocate(context, user)
+            .and_then(|()| homes::hand_over(context, user, changed.as_ref()))
+            .and_then(|()| homes::remove(context, user))
+            .map_err(|source| FilesError::Change { place, source })?;
     }
     context.root.sync()?;
     context.root.rename(&copy, &ready)?;
@@ -196,28 +200,6 @@ fn user_arguments(copy: &str, user: &User, exists: bool) -> Vec<String> {
     }
     arguments.push(user.name.clone());
     arguments
-}
-
-/// Moves the home of an account whose `homeDir` changes, while the account
-/// file still says where it was.
-fn move_home(context: &Context<'_>, user: &User) -> Result<(), RootError> {
-    let (Some(account), Some(home)) = (
-        crate::account::user(context.root, &user.name)?,
-        filled(user.home_dir.as_ref()),
-    ) else {
-        return Ok(());
-    };
-    if account.home == home
-        || user.should_exist == Some(false)
-        || context.root.entry(&account.home)?.is_none()
-        || context.root.entry(home)?.is_some()
-    {
-        return Ok(());
-    }
-    context.root.make_directories(crate::root::split(home).0)?;
-    context.root.rename(&account.home, home)?;
-    log::info(&format!("moved path={} to={home}", account.home));
-    Ok(())
 }
 
 fn staged(context: &Context<'_>, copy: &str, name: &str) -> Result<String, RootError> {
