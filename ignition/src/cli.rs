@@ -1,12 +1,13 @@
-//! The command line: upstream's, whose long options have one dash or two.
+//! The command line: upstream's, which is read as Go programs read theirs.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ArgAction, Parser};
+use clap::{ArgAction, CommandFactory as _, Parser};
 
 use crate::provider::{self, Cmdline, ProviderError, System};
+use crate::stage::files::KeysFile;
 use crate::stage::{Settings, Stage};
 
 /// Without the firmware's item, as on a machine that is not QEMU, it gives no
@@ -15,7 +16,11 @@ const DEFAULT_PLATFORM: &str = "qemu";
 
 /// Provisions a host on its first boot from an Ignition config.
 #[derive(Debug, Parser)]
-#[command(name = "ignition", disable_version_flag = true)]
+#[command(
+    name = "ignition",
+    disable_version_flag = true,
+    args_override_self = true
+)]
 #[cfg_attr(
     feature = "tools",
     command(after_help = "For a laptop: ignition validate, translate, plan; each has --help.")
@@ -23,7 +28,7 @@ const DEFAULT_PLATFORM: &str = "qemu";
 pub struct Args {
     /// Platform the machine runs on (aws, azure, qemu, …) [default: the kernel
     /// argument ignition.platform.id, else qemu]
-    #[arg(long)]
+    #[arg(long, value_parser = platform)]
     pub platform: Option<String>,
 
     /// Stage to run: fetch-offline, fetch, kargs, disks, mount, files, umount
@@ -35,7 +40,7 @@ pub struct Args {
     pub root: PathBuf,
 
     /// Where the merged config is kept between stages
-    #[arg(long, default_value = "/run/ignition/config.json")]
+    #[arg(long, default_value = "/run/ignition.json")]
     pub config_cache: PathBuf,
 
     /// Flag file that fetch-offline leaves if the network is needed
@@ -83,34 +88,78 @@ impl Args {
             fetch_timeout: self.fetch_timeout,
             cmdline,
             system: System::from_environment(),
+            keys_file: KeysFile::from_environment(),
         })
     }
 }
 
-/// Gives long options with a single dash (`-stage`), as Go programs have
-/// them, their second one, and `-flag=true` of booleans its short form.
+/// The arguments as Go's `flag` package understands them, in the form of this
+/// parser: an option has one dash or two, its value follows or comes after
+/// `=`; a switch may be `=true` or `=false`; the last of several counts; and
+/// what comes after the first word that is no option is not looked at.
 pub fn normalise(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
-    arguments
-        .into_iter()
-        .map(|argument| {
-            let Some(text) = argument.to_str() else {
-                return argument;
-            };
-            let Some(name) = text.strip_prefix('-') else {
-                return argument;
-            };
-            let name = name.strip_prefix('-').unwrap_or(name);
-            if !name.starts_with(|c: char| c.is_ascii_alphabetic()) || name.len() == 1 {
-                return argument;
+    let mut arguments = arguments.into_iter();
+    let mut normal: Vec<OsString> = arguments.next().into_iter().collect();
+    while let Some(argument) = arguments.next() {
+        let Some(text) = argument.to_str() else {
+            // Not an option of this program: its parser says so.
+            normal.push(argument);
+            continue;
+        };
+        let Some(option) = option_of(text) else {
+            break;
+        };
+        let mut long = OsString::from(format!("--{option}"));
+        match option.split_once('=') {
+            None if matches!(option, "h" | "help") => normal.push("--help".into()),
+            None if is_switch(option) => normal.push(long),
+            None => {
+                // Bound to its option, as it may start with a dash.
+                if let Some(value) = arguments.next() {
+                    long.push("=");
+                    long.push(value);
+                }
+                normal.push(long);
             }
-            let flags = ["log-to-stdout", "clear-cache", "version"];
-            let name = match name.split_once('=') {
-                Some((flag, "true" | "1")) if flags.contains(&flag) => flag,
-                _ => name,
-            };
-            OsString::from(format!("--{name}"))
-        })
-        .collect()
+            Some((name, value)) if is_switch(name) => switch(&mut normal, name, value),
+            Some(_) => normal.push(long),
+        }
+    }
+    normal
+}
+
+/// Name, and value if there is one in the same word, of an option.
+fn option_of(text: &str) -> Option<&str> {
+    let name = text.strip_prefix('-')?;
+    let name = name.strip_prefix('-').unwrap_or(name);
+    (!name.is_empty()).then_some(name)
+}
+
+fn switch(normal: &mut Vec<OsString>, name: &str, value: &str) {
+    let long = OsString::from(format!("--{name}"));
+    match value {
+        // Go's words for a truth value.
+        "1" | "t" | "T" | "TRUE" | "true" | "True" => normal.push(long),
+        "0" | "f" | "F" | "FALSE" | "false" | "False" => normal.retain(|word| *word != long),
+        // The parser refuses a switch with a value.
+        other => normal.push(format!("--{name}={other}").into()),
+    }
+}
+
+fn is_switch(name: &str) -> bool {
+    let command = Args::command();
+    command.get_arguments().any(|argument| {
+        argument.get_long() == Some(name) && matches!(argument.get_action(), ArgAction::SetTrue)
+    })
+}
+
+/// A platform that is not known is wrong usage. One that is known and cannot
+/// be asked fails the stage, which says so on the consoles.
+fn platform(name: &str) -> Result<String, String> {
+    match provider::of_platform(name) {
+        Err(error @ ProviderError::Unknown(_)) => Err(error.to_string()),
+        _ => Ok(name.to_owned()),
+    }
 }
 
 /// Go's notation of durations: `1h2m3.5s`, `300ms`.
@@ -131,13 +180,16 @@ fn duration(text: &str) -> Result<Duration, String> {
             .find(|c: char| c.is_ascii_digit())
             .unwrap_or(rest.len());
         let seconds = match &rest[..end] {
-            "ms" => 0.001,
+            "ns" => 1e-9,
+            "us" | "µs" | "μs" => 1e-6,
+            "ms" => 1e-3,
             "s" => 1.0,
             "m" => 60.0,
             "h" => 3600.0,
             _ => return Err(refuse()),
         };
-        total += Duration::try_from_secs_f64(number * seconds).map_err(|_| refuse())?;
+        let part = Duration::try_from_secs_f64(number * seconds).map_err(|_| refuse())?;
+        total = total.checked_add(part).ok_or_else(refuse)?;
         rest = &rest[end..];
     }
     if text.is_empty() {
@@ -150,7 +202,6 @@ fn duration(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory as _;
 
     #[test]
     fn the_definition_is_sound() {
@@ -196,10 +247,42 @@ mod tests {
     }
 
     #[test]
+    fn options_are_read_as_go_programs_read_them() {
+        let args = parse("ignition -stage files -root -dir -log-to-stdout=1 -root /b").unwrap();
+        assert_eq!(args.root, PathBuf::from("/b"));
+        assert!(args.log_to_stdout);
+        let args = parse("ignition -root -dir -stage files -log-to-stdout -log-to-stdout=F");
+        let args = args.unwrap();
+        assert_eq!(args.root, PathBuf::from("-dir"));
+        assert!(!args.log_to_stdout);
+        // What follows the first other word is not looked at.
+        let args = parse("ignition -stage files word -root /b").unwrap();
+        assert_eq!(args.root, PathBuf::from("/"));
+        let args = parse("ignition -stage files -- -bogus").unwrap();
+        assert_eq!(args.stage, Some(Stage::Files));
+        for wrong in [
+            "-version=maybe",
+            "-stage",
+            "-stage=",
+            "-=x",
+            "---stage files",
+            "-platform plan9 -stage files",
+        ] {
+            assert!(parse(&format!("ignition {wrong}")).is_err(), "{wrong}");
+        }
+        for help in ["-h", "-help", "--help"] {
+            let error = parse(&format!("ignition {help}")).unwrap_err();
+            assert_eq!(error.exit_code(), 0, "{help}");
+        }
+    }
+
+    #[test]
     fn durations() {
         assert_eq!(duration("2m0s"), Ok(Duration::from_secs(120)));
         assert_eq!(duration("1.5h"), Ok(Duration::from_secs(5400)));
-        for bad in ["", "5", "s", "1d", "1e9s", "-1s"] {
+        assert_eq!(duration("1s5us"), Ok(Duration::from_micros(1_000_005)));
+        let long = "5000000000000000h".repeat(2);
+        for bad in ["", "5", "s", "1d", "1e9s", "-1s", &long] {
             assert!(duration(bad).is_err(), "{bad}");
         }
     }

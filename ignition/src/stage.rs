@@ -88,6 +88,8 @@ pub struct Settings {
     pub cmdline: PathBuf,
     /// Configs that come with the system.
     pub system: System,
+    /// Which file of a home SSH keys are written to.
+    pub keys_file: files::KeysFile,
 }
 
 /// Why a stage failed.

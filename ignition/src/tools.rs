@@ -18,7 +18,8 @@ pub mod report;
 pub mod text;
 pub mod yaml;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -27,11 +28,17 @@ use clap::Parser as _;
 /// upstream's command line.
 const VERBS: [&str; 3] = ["plan", "translate", "validate"];
 
+/// Upstream's name of what is `validate` here; a link of that name will do.
+const VALIDATE: &str = "ignition-validate";
+
 /// Runs the tool that `arguments` (with the program's name) name.
 ///
 /// `None` if they name none.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Option<ExitCode> {
-    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let mut arguments: Vec<OsString> = arguments.into_iter().collect();
+    if Path::new(arguments.first()?).file_name() == Some(OsStr::new(VALIDATE)) {
+        arguments.insert(1, "validate".into());
+    }
     let verb = arguments.get(1)?.to_str()?;
     if !VERBS.contains(&verb) {
         return None;

@@ -33,6 +33,7 @@ use super::{Settings, mount};
 #[cfg(feature = "tools")]
 pub(crate) use entries::{Item, items};
 pub use error::FilesError;
+pub use keys::KeysFile;
 #[cfg(feature = "tools")]
 pub(crate) use record::PATH as RECORD;
 
@@ -44,6 +45,7 @@ struct Context<'a> {
     root: &'a Root,
     fetcher: &'a Fetcher,
     state: &'a State,
+    keys_file: KeysFile,
 }
 
 impl Context<'_> {
@@ -89,6 +91,7 @@ pub fn run(settings: &Settings, config: &Config, state: &State) -> Result<(), Fi
         root: &root,
         fetcher: &fetcher,
         state,
+        keys_file: settings.keys_file,
     };
     passwd::apply(&context, config)?;
     entries::apply(&context, config)?;

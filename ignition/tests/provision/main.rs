@@ -14,6 +14,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use ignition::provider::System;
+use ignition::stage::files::KeysFile;
 use ignition::stage::{Settings, Stage, StageError, run};
 use serde_json::{Value, json};
 use server::{Answer, Server};
@@ -41,6 +42,7 @@ impl Host {
             fetch_timeout: Duration::from_secs(10),
             cmdline: at("cmdline"),
             system: System::new(vec![at("system")]),
+            keys_file: KeysFile::default(),
         };
         Self {
             directory,

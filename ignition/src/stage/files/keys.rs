@@ -10,6 +10,28 @@ use crate::root::{Kind, RootError, split};
 
 use super::{Context, FilesError};
 
+/// The file below a home's `.ssh` that has the keys of the config.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum KeysFile {
+    /// `authorized_keys.d/ignition`, which sshd reads beside the user's own file.
+    #[default]
+    Fragment,
+    /// `authorized_keys`, for an sshd that reads only that.
+    Whole,
+}
+
+impl KeysFile {
+    /// What `IGNITION_WRITE_AUTHORIZED_KEYS_FRAGMENT` says (as upstream): with `false`
+    /// or `0` the whole file.
+    pub fn from_environment() -> Self {
+        let said = std::env::var("IGNITION_WRITE_AUTHORIZED_KEYS_FRAGMENT");
+        match said.as_deref() {
+            Ok("false" | "0") => Self::Whole,
+            _ => Self::Fragment,
+        }
+    }
+}
+
 /// Where new homes' files come from.
 const SKELETON: &str = "/etc/skel";
 /// Homes of accounts that have none.
@@ -44,7 +66,6 @@ pub fn apply(context: &Context<'_>, place: &str, user: &User) -> Result<(), File
     write_keys(context, &account, keys).map_err(change)
 }
 
-/// sshd reads `.ssh/authorized_keys.d/ignition` beside the user's own file.
 fn write_keys(context: &Context<'_>, account: &Account, keys: &[String]) -> Result<(), RootError> {
     let own = |mode| Attributes {
         uid: account.uid,
@@ -52,8 +73,11 @@ fn write_keys(context: &Context<'_>, account: &Account, keys: &[String]) -> Resu
         mode,
     };
     let directory = format!("{}/.ssh", account.home.trim_end_matches('/'));
-    let fragments = format!("{directory}/authorized_keys.d");
-    for path in [&directory, &fragments] {
+    let parent = match context.keys_file {
+        KeysFile::Fragment => format!("{directory}/authorized_keys.d"),
+        KeysFile::Whole => directory.clone(),
+    };
+    for path in [&directory, &parent] {
         if context.root.entry(path)?.is_none() {
             context.root.make_directories(path)?;
             context.root.set_attributes(path, own(0o700))?;
@@ -63,7 +87,10 @@ fn write_keys(context: &Context<'_>, account: &Account, keys: &[String]) -> Resu
     if !text.ends_with('\n') {
         text.push('\n');
     }
-    let path = format!("{fragments}/ignition");
+    let path = match context.keys_file {
+        KeysFile::Fragment => format!("{parent}/ignition"),
+        KeysFile::Whole => format!("{parent}/authorized_keys"),
+    };
     context
         .root
         .write_bytes(&path, text.as_bytes(), own(0o600))?;
