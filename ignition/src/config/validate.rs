@@ -708,6 +708,16 @@ mod tests {
             "NUL",
         );
         refused(
+            &user(r#""name": "a", "sshAuthorizedKeys": ["k", "k"]"#),
+            "passwd.users.0.sshAuthorizedKeys.1",
+            "already defined",
+        );
+        refused(
+            &user(r#""name": "a", "groups": ["g", "g"]"#),
+            "passwd.users.0.groups.1",
+            "already defined",
+        );
+        refused(
             r#""passwd": {"users": [{"name": "a"}, {"name": "a"}]}"#,
             "passwd.users.1.name",
             "already defined at passwd.users.0.name",
@@ -755,6 +765,10 @@ mod tests {
             r#""systemd": {"units": [{"name": "a.service", "enabled": true, "contents": "[Unit]\nAfter=b"}]}"#,
         );
         assert!(found[0].contains("[Install]"), "{found:?}");
+        let found = warnings(
+            r#""systemd": {"units": [{"name": "a.service", "contents": "After=b"}]}"#,
+        );
+        assert!(found[0].contains("no [Section]"), "{found:?}");
         let found = warnings(
             r#""systemd": {"units": [{"name": "a.service", "mask": true, "contents": "[Unit]"}]}"#,
         );
