@@ -53,6 +53,7 @@ const PACKAGES: [&str; 22] = [
 pub struct Tools {
     root: PathBuf,
     binds: Vec<(PathBuf, PathBuf)>,
+    usr_at: Vec<PathBuf>,
 }
 
 impl Tools {
@@ -68,6 +69,7 @@ impl Tools {
         let tools = Self {
             root,
             binds: Vec::new(),
+            usr_at: Vec::new(),
         };
         if tools.root.is_dir() && host::which("bwrap").is_some() {
             return Ok(tools);
@@ -104,6 +106,7 @@ impl Tools {
         let inside = Self {
             root: partial.clone(),
             binds: Vec::new(),
+            usr_at: Vec::new(),
         };
         progress.stage("tools", || {
             run_logged(inside.command("apt-get").arg("update"), "tools-apt")?;
@@ -131,6 +134,7 @@ impl Tools {
         let tools = Self {
             root: root.clone(),
             binds: self.binds.clone(),
+            usr_at: self.usr_at.clone(),
         };
         if root.is_dir() {
             return Ok(tools);
@@ -147,6 +151,7 @@ impl Tools {
         let inside = Self {
             root: partial.clone(),
             binds: Vec::new(),
+            usr_at: Vec::new(),
         };
         run_logged(inside.command("apt-get").arg("update"), "peers-apt")?;
         let mut install = inside.command("apt-get");
@@ -171,6 +176,14 @@ impl Tools {
     #[must_use]
     pub fn bind_at(mut self, path: impl Into<PathBuf>, at: impl Into<PathBuf>) -> Self {
         self.binds.push((path.into(), at.into()));
+        self
+    }
+
+    /// Makes the tree's own `/usr` visible at `at` too, to read: a root directory there
+    /// then has programs.
+    #[must_use]
+    pub fn usr_at(mut self, at: impl Into<PathBuf>) -> Self {
+        self.usr_at.push(at.into());
         self
     }
 
@@ -211,6 +224,9 @@ impl Tools {
         }
         for (path, at) in &self.binds {
             command.arg("--bind").arg(path).arg(at);
+        }
+        for at in &self.usr_at {
+            command.arg("--ro-bind").arg(self.root.join("usr")).arg(at);
         }
         if host::is_root() {
             command.args(["--cap-add", "ALL"]);

@@ -6,6 +6,7 @@
 
 mod config;
 mod context;
+mod differential;
 mod disk;
 mod http;
 mod peers;
@@ -26,6 +27,7 @@ use anyhow::Result;
 use clap::Parser;
 
 use crate::context::Context;
+use crate::differential::Suite;
 use crate::plan::Plan;
 use crate::results::Results;
 use crate::trial::Prepared;
@@ -61,6 +63,17 @@ struct Cli {
     /// random moments
     #[arg(long, value_name = "N", conflicts_with_all = ["filter", "list"])]
     soak: Option<u32>,
+
+    /// Instead of the tests: compare our ignition with Debian's on every config that is
+    /// written for it, and N generated ones [default: 200]; of these, what has the filter
+    /// in its name
+    #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true,
+          default_missing_value = differential::GENERATED, conflicts_with_all = ["list", "soak"])]
+    differential: Option<u64>,
+
+    /// What generated configs come from; without it, each run of --differential has others
+    #[arg(long, value_name = "SEED")]
+    seed: Option<u64>,
 
     /// Do not build: test the releases that are there
     #[arg(long)]
@@ -101,6 +114,12 @@ fn run(cli: &Cli) -> Result<bool> {
     if let Some(cuts) = cli.soak {
         return soak(cli, &images, cuts);
     }
+    if plan.differential || cli.differential.is_some() {
+        image::host::become_root("to make files of other owners")?;
+    }
+    if let Some(generated) = cli.differential {
+        return differential(cli, generated);
+    }
     plan.announce(&images);
     let mut report = report::Report::default();
     let prepared = match plan.scenarios.is_empty() {
@@ -109,6 +128,11 @@ fn run(cli: &Cli) -> Result<bool> {
     };
     if plan.unit {
         report.add("unit", runner::cargo_test());
+    }
+    if plan.differential {
+        let kept = results_dir(cli).join("differential");
+        let suite = Suite::quick(cli.seed.unwrap_or(differential::QUICK_SEED));
+        report.add(plan::DIFFERENTIAL, runner::step(|| suite.run(None, &kept)));
     }
     if let Some((prepared, results)) = prepared {
         let workers = cli.workers.map_or_else(default_workers, usize::from);
@@ -123,10 +147,30 @@ fn default_workers() -> usize {
     (cpus + 1).min(8)
 }
 
-fn prepare(cli: &Cli, images: &Path) -> Result<(Prepared, Results)> {
+fn results_dir(cli: &Cli) -> PathBuf {
     let results = cli.results.clone();
-    let results = results.unwrap_or_else(|| image::cache_dir().join("results"));
-    let results = Results::take(results)?;
+    results.unwrap_or_else(|| image::cache_dir().join("results"))
+}
+
+/// The seed of generated configs. It is printed: with it, a run can be had again.
+fn seed(cli: &Cli) -> u64 {
+    let seed = cli.seed.unwrap_or_else(|| {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        now.map_or(0, |now| now.as_secs())
+    });
+    println!("e2e: generated configs have --seed {seed}");
+    seed
+}
+
+fn differential(cli: &Cli, generated: u64) -> Result<bool> {
+    let results = Results::take(results_dir(cli))?;
+    let suite = Suite::whole(seed(cli), generated, cli.filter.as_deref());
+    suite.run(None, &results.of("differential"))?;
+    Ok(true)
+}
+
+fn prepare(cli: &Cli, images: &Path) -> Result<(Prepared, Results)> {
+    let results = Results::take(results_dir(cli))?;
     let mut prepared = trial::prepare(images, results.dir(), !cli.no_build)?;
     prepared.cpus = cli.cpus.into();
     Ok((prepared, results))

@@ -8,11 +8,16 @@ use crate::scenarios;
 
 /// Name of the step that runs `cargo test`.
 const UNIT: &str = "unit";
+/// Name of the step that compares our ignition with another one, and its claim.
+pub const DIFFERENTIAL: &str = "ignition_does_what_go_ignition_does";
+const CLAIM: &str = "Both make the same of the same configs, or refuse them; a few of all kinds.";
 
 /// What one run of the program does.
 pub struct Plan {
     /// Whether `cargo test` is run.
     pub unit: bool,
+    /// Whether our ignition is compared with another one.
+    pub differential: bool,
     /// The scenarios, in the order in which they start.
     pub scenarios: Vec<Scenario>,
 }
@@ -25,6 +30,7 @@ impl Plan {
         scenarios.retain(|scenario| wanted(scenario.name));
         Self {
             unit: wanted(UNIT),
+            differential: wanted(DIFFERENTIAL),
             scenarios,
         }
     }
@@ -37,6 +43,9 @@ impl Plan {
         if self.unit {
             println!("e2e: cargo test of the workspace");
         }
+        if self.differential {
+            println!("e2e: our ignition and Debian's, on the same configs");
+        }
         println!(
             "e2e: {} scenarios in virtual machines",
             self.scenarios.len()
@@ -48,6 +57,9 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.unit {
             writeln!(f, "{UNIT}\n    cargo test --workspace")?;
+        }
+        if self.differential {
+            writeln!(f, "{DIFFERENTIAL}\n    {CLAIM}")?;
         }
         for scenario in &self.scenarios {
             writeln!(f, "{}\n    {}", scenario.name, scenario.claim)?;
@@ -66,7 +78,7 @@ mod tests {
         let plan = Plan::of(None);
         let names: BTreeSet<_> = plan.scenarios.iter().map(|s| s.name).collect();
         assert_eq!(names.len(), plan.scenarios.len());
-        assert!(plan.unit && plan.scenarios.len() > 10);
+        assert!(plan.unit && plan.differential && plan.scenarios.len() > 10);
         for scenario in &plan.scenarios {
             assert!(scenario.claim.ends_with('.'), "{}", scenario.name);
             assert!(scenario.name.contains('_'), "{}", scenario.name);
@@ -76,7 +88,8 @@ mod tests {
     #[test]
     fn a_filter_picks_by_part_of_the_name() {
         let plan = Plan::of(Some("unit"));
-        assert!(plan.unit && plan.scenarios.is_empty());
+        assert!(plan.unit && !plan.differential && plan.scenarios.is_empty());
+        assert!(Plan::of(Some("go_ignition")).differential);
         let name = Plan::of(None).scenarios[0].name;
         let plan = Plan::of(Some(name));
         assert!(!plan.unit);

@@ -18,8 +18,13 @@ use crate::trial::Prepared;
 /// Runs all tests that need no virtual machine, with their output as it comes.
 pub fn cargo_test() -> Outcome {
     println!("e2e: cargo test --workspace");
+    step(run_cargo_test)
+}
+
+/// Runs one step.
+pub fn step(run: impl FnOnce() -> Result<()>) -> Outcome {
     let start = Instant::now();
-    let result = run_cargo_test();
+    let result = run();
     Outcome {
         error: result.err(),
         took: start.elapsed(),

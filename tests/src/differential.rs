@@ -1,0 +1,310 @@
+//! Our ignition against Debian's `ignition`, which is Go Ignition 2.14 (specs 3.0 to 3.3).
+//!
+//! Both carry the same configs out on equal root directories, stage by stage, as an
+//! initrd does. Then names, kinds, modes, owners, contents, links and the account files
+//! must be equal byte for byte, but for what [`normal`] names with its reason; and what
+//! one of them refuses, the other must refuse, before anything is written or later.
+//! What differs on purpose is in [`explained`].
+
+mod cases;
+mod command_line;
+mod explained;
+mod generate;
+mod normal;
+mod programs;
+mod root;
+mod systemd;
+mod tree;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use tempfile::TempDir;
+
+use cases::Case;
+use programs::{Outcome, Programs, Side};
+
+/// What the quick part's generated configs come from: the same in every run, so that a
+/// change is judged by what it changed.
+pub const QUICK_SEED: u64 = 1;
+
+/// Generated configs of the whole suite, unless another number is given.
+pub const GENERATED: &str = "200";
+/// Lines of one difference that are shown.
+const LINES: usize = 12;
+/// In memory: two programs that flush every file they write would wait for the disk.
+const MEMORY: &str = "/dev/shm";
+
+/// Configs of the short suite that are written by hand.
+const QUICK: [&str; 24] = [
+    "contents/gzip",
+    "contents/hash_wrong",
+    "contents/url_base64",
+    "merge/children_of_children",
+    "merge/file_contents_of_the_child",
+    "merge/replaced",
+    "merge/unit_enabled_by_the_child",
+    "passwd/file_of_a_new_user",
+    "passwd/group_everything",
+    "passwd/old_deleted",
+    "passwd/old_home_and_keys",
+    "passwd/user_everything",
+    "refused/rule_path_twice",
+    "refused/text_not_json",
+    "refused/version_2_0",
+    "storage/append_to_a_present_file",
+    "storage/directory_there_overwrite",
+    "storage/file_mode_4755",
+    "storage/file_there",
+    "storage/hard_link_there_overwrite",
+    "storage/link_there_other_overwrite",
+    "units/dropins",
+    "units/instances_enabled_and_disabled",
+    "units/unit_unmasked_and_enabled",
+];
+/// And generated ones beside them.
+const QUICK_GENERATED: u64 = 8;
+
+/// What is compared.
+#[derive(Debug, Clone)]
+pub struct Suite {
+    cases: Vec<Case>,
+    command_lines: bool,
+}
+
+/// How a suite ended.
+#[derive(Debug, Default)]
+struct Tally {
+    same: usize,
+    explained: usize,
+    differ: usize,
+}
+
+impl Suite {
+    /// A few configs of every kind.
+    pub fn quick(seed: u64) -> Self {
+        let mut cases = cases::all();
+        cases.retain(|case| QUICK.contains(&case.name.as_str()));
+        cases.extend((0..QUICK_GENERATED).map(|number| generate::case(seed, number)));
+        Self {
+            cases,
+            command_lines: false,
+        }
+    }
+
+    /// Every config that is written by hand, `generated` more, and command lines; or of
+    /// the configs, what has `filter` in its name.
+    pub fn whole(seed: u64, generated: u64, filter: Option<&str>) -> Self {
+        let mut cases = cases::all();
+        cases.extend((0..generated).map(|number| generate::case(seed, number)));
+        cases.retain(|case| filter.is_none_or(|filter| case.name.contains(filter)));
+        Self {
+            cases,
+            command_lines: filter.is_none(),
+        }
+    }
+
+    /// Compares the programs; `ours` is the one of this repository, compiled first if it
+    /// is not given. Configs for which they differ are kept in `kept`, with what was said.
+    ///
+    /// Needs root. Fails if they differ in anything that is not explained.
+    pub fn run(&self, ours: Option<&Path>, kept: &Path) -> Result<()> {
+        ensure!(image::host::is_root(), "files of other owners need root");
+        ensure!(!self.cases.is_empty(), "no config has this in its name");
+        image::tools::remove_tree(kept)?;
+        let work = work_directory()?;
+        let service_manager = work.path().join("systemd");
+        fs::create_dir(&service_manager)?;
+        systemd::imitate(&service_manager)?;
+        let programs = Programs::ensure(ours, &service_manager)?;
+        let tally = self.compare_all(&programs, work.path(), kept)?;
+        let lines = match self.command_lines {
+            true => command_line::differences(&programs)?,
+            false => Vec::new(),
+        };
+        for line in &lines {
+            println!("e2e: differ  {line}");
+        }
+        println!(
+            "e2e: {} configs: {} agree, {} differ as explained, {} differ; \
+             command lines: {} differ",
+            self.cases.len(),
+            tally.same,
+            tally.explained,
+            tally.differ,
+            lines.len()
+        );
+        if tally.differ > 0 {
+            bail!(
+                "the programs differ; configs and logs are in {}",
+                kept.display()
+            );
+        }
+        ensure!(lines.is_empty(), "command lines end differently");
+        Ok(())
+    }
+
+    fn compare_all(&self, programs: &Programs, work: &Path, kept: &Path) -> Result<Tally> {
+        let next = AtomicUsize::new(0);
+        let tally = Mutex::new(Tally::default());
+        let workers = std::thread::available_parallelism().map_or(1, usize::from);
+        std::thread::scope(|scope| {
+            let run = || -> Result<()> {
+                while let Some(case) = self.cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let (theirs, ours) = run_both(case, programs, work)
+                        .with_context(|| format!("comparing {}", case.name))?;
+                    let verdict = judge(case, &theirs, &ours);
+                    let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
+                    match verdict {
+                        Verdict::Same => tally.same += 1,
+                        Verdict::Explained => tally.explained += 1,
+                        Verdict::Differ(lines) => {
+                            tally.differ += 1;
+                            show(case, &lines);
+                            keep(case, &lines, [&theirs, &ours], kept)?;
+                        }
+                    }
+                }
+                Ok(())
+            };
+            let workers: Vec<_> = (0..workers).map(|_| scope.spawn(run)).collect();
+            for worker in workers {
+                worker
+                    .join()
+                    .map_err(|_| anyhow::anyhow!("a comparison panicked"))??;
+            }
+            Ok::<_, anyhow::Error>(())
+        })?;
+        Ok(tally.into_inner().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+fn work_directory() -> Result<TempDir> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix("ballast-differential-");
+    let memory = Path::new(MEMORY);
+    match memory.is_dir() {
+        true => builder.tempdir_in(memory),
+        false => builder.tempdir(),
+    }
+    .context("making a directory for the comparison")
+}
+
+fn run_both(case: &Case, programs: &Programs, work: &Path) -> Result<(Outcome, Outcome)> {
+    let name = case.name.replace('/', "-");
+    let run = |side: Side, directory: &str| {
+        // One path for both: it is in messages of programs, and must not be in trees.
+        let work = work.join(directory).join(&name);
+        fs::create_dir_all(&work).with_context(|| format!("creating {}", work.display()))?;
+        let mut outcome = programs.run(side, case, &work)?;
+        normal::normalise(&mut outcome.tree);
+        image::tools::remove_tree(&work)?;
+        Ok::<_, anyhow::Error>(outcome)
+    };
+    Ok((run(Side::Theirs, "theirs")?, run(Side::Ours, "ours")?))
+}
+
+/// What two outcomes mean.
+enum Verdict {
+    Same,
+    Explained,
+    /// One line for each difference.
+    Differ(Vec<String>),
+}
+
+fn judge(case: &Case, theirs: &Outcome, ours: &Outcome) -> Verdict {
+    let found = differences(theirs, ours);
+    // What theirs finds out in the middle, ours may know before it writes anything.
+    let earlier = End::of(theirs) == End::Failed && End::of(ours) == End::Refused;
+    match case.explained {
+        None if found.is_empty() => Verdict::Same,
+        None if earlier => Verdict::Explained,
+        None => Verdict::Differ(found),
+        Some(difference) if found.is_empty() => Verdict::Differ(vec![format!(
+            "explained by {:?}, but the programs agree",
+            difference.when
+        )]),
+        Some(_) => Verdict::Explained,
+    }
+}
+
+fn differences(theirs: &Outcome, ours: &Outcome) -> Vec<String> {
+    let mut lines = Vec::new();
+    if theirs.valid != ours.valid {
+        let word = |valid| if valid { "valid" } else { "invalid" };
+        let (theirs, ours) = (word(theirs.valid), word(ours.valid));
+        lines.push(format!("the config alone: theirs {theirs}, ours {ours}"));
+    }
+    let (end, our_end) = (End::of(theirs), End::of(ours));
+    if end != our_end {
+        lines.push(format!("the run: theirs {end:?}, ours {our_end:?}"));
+    } else if end == End::Done {
+        lines.extend(theirs.tree.differences(&ours.tree));
+    }
+    // A stage that fails leaves what it had done by then; neither program promises more.
+    lines
+}
+
+/// How all stages ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Done,
+    /// Before anything was written.
+    Refused,
+    /// While it was carried out.
+    Failed,
+}
+
+impl End {
+    fn of(outcome: &Outcome) -> Self {
+        match outcome.failed.as_deref() {
+            None => Self::Done,
+            Some("fetch-offline" | "fetch") => Self::Refused,
+            Some(_) => Self::Failed,
+        }
+    }
+}
+
+fn show(case: &Case, lines: &[String]) {
+    println!("e2e: differ  {}", case.name);
+    for line in lines.iter().take(LINES) {
+        println!("     {}", line.replace('\n', "\n     "));
+    }
+    if lines.len() > LINES {
+        println!("     and {} more", lines.len() - LINES);
+    }
+}
+
+fn keep(case: &Case, lines: &[String], outcomes: [&Outcome; 2], kept: &Path) -> Result<()> {
+    let directory: PathBuf = kept.join(case.name.replace('/', "-"));
+    fs::create_dir_all(&directory).with_context(|| format!("creating {}", directory.display()))?;
+    let write = |name: &str, bytes: &[u8]| {
+        let path = directory.join(name);
+        fs::write(&path, bytes).with_context(|| format!("writing {}", path.display()))
+    };
+    write("config.ign", &case.config)?;
+    write("differences", lines.join("\n").as_bytes())?;
+    write("theirs.log", outcomes[0].log.as_bytes())?;
+    write("ours.log", outcomes[1].log.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_quick_suite_is_part_of_the_whole_one_and_of_every_kind() {
+        let quick = Suite::quick(1);
+        let generated = usize::try_from(QUICK_GENERATED).unwrap();
+        assert_eq!(quick.cases.len(), QUICK.len() + generated);
+        let whole = Suite::whole(1, GENERATED.parse().unwrap(), None);
+        assert!(whole.cases.len() >= 300);
+        for kind in ["contents", "merge", "passwd", "refused", "storage", "units"] {
+            assert!(quick.cases.iter().any(|case| case.name.starts_with(kind)));
+        }
+        assert_eq!(Suite::whole(1, 10, Some("generated/")).cases.len(), 10);
+    }
+}

@@ -1,0 +1,102 @@
+//! Configs written by hand, for the corners. Generated ones are [`generate`]'s.
+//!
+//! [`generate`]: super::generate
+
+mod contents;
+mod merge;
+mod nodes;
+mod passwd;
+mod refused;
+mod storage;
+mod system;
+mod units;
+
+use serde_json::{Value, json};
+
+use super::explained::{self, Difference};
+
+pub use contents::{packed, sha256};
+
+/// One config, and what is known of it.
+#[derive(Debug, Clone)]
+pub struct Case {
+    /// A name for people, unique.
+    pub name: String,
+    /// The config.
+    pub config: Vec<u8>,
+    /// Configs that come with the system, by their paths in its directory.
+    pub system: Vec<(&'static str, Vec<u8>)>,
+    /// A variable that is set.
+    pub variable: Option<(&'static str, &'static str)>,
+    /// Why the programs differ; else they must not.
+    pub explained: Option<&'static Difference>,
+}
+
+/// All of them.
+pub fn all() -> Vec<Case> {
+    let lists = [
+        ("storage", storage::cases()),
+        ("storage", nodes::cases()),
+        ("contents", contents::cases()),
+        ("passwd", passwd::cases()),
+        ("units", units::cases()),
+        ("merge", merge::cases()),
+        ("refused", refused::cases()),
+        ("system", system::cases()),
+    ];
+    let named = |(list, cases): (&'static str, Vec<Case>)| {
+        cases.into_iter().map(move |case| {
+            let name = format!("{list}/{}", case.name);
+            Case {
+                explained: explained::of(&name),
+                name,
+                ..case
+            }
+        })
+    };
+    lists.into_iter().flat_map(named).collect()
+}
+
+impl Case {
+    /// The config `body` of spec 3.3.0.
+    fn new(name: &str, body: Value) -> Self {
+        Self::of("3.3.0", name, body)
+    }
+
+    /// The config `body` of a spec; what it says of `ignition` itself is kept.
+    fn of(version: &str, name: &str, mut body: Value) -> Self {
+        body["ignition"]["version"] = json!(version);
+        Self::text(name, &body.to_string())
+    }
+
+    /// The config as it stands.
+    pub fn text(name: &str, config: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            config: config.as_bytes().to_vec(),
+            system: Vec::new(),
+            variable: None,
+            explained: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn there_are_many_and_each_has_its_own_name_and_config() {
+        let cases = all();
+        let names: BTreeSet<_> = cases.iter().map(|case| &case.name).collect();
+        let what = |case: &'_ Case| (case.config.clone(), case.system.clone(), case.variable);
+        let configs: BTreeSet<_> = cases.iter().map(what).collect();
+        assert_eq!(names.len(), cases.len());
+        assert_eq!(configs.len(), cases.len());
+        for name in explained::names() {
+            assert!(names.iter().any(|known| *known == name), "{name}");
+        }
+        assert!(cases.len() >= 150, "{}", cases.len());
+    }
+}

@@ -1,0 +1,211 @@
+//! Where the programs differ on purpose. Everything else that differs is a mistake.
+//!
+//! `docs/compatibility.md` has the same table; a test compares them.
+
+/// A difference that stays.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// When it shows.
+    pub when: &'static str,
+    /// What Go Ignition does.
+    pub theirs: &'static str,
+    /// What ours does.
+    pub ours: &'static str,
+    /// Why ours does not do what theirs does.
+    pub why: &'static str,
+    /// Configs for which it must show.
+    cases: &'static [&'static str],
+}
+
+/// All of them, in the order of the table. The first is seen by how the programs end, for
+/// any config.
+const ALL: [Difference; 18] = [
+    Difference {
+        when: "a config that cannot be carried out (an account's home that is no absolute path, an entry below a file, a name with a colon, …)",
+        theirs: "fails in the middle of carrying it out",
+        ours: "refuses it before anything is written, with line and column",
+        why: "nothing is half done",
+        cases: &[],
+    },
+    Difference {
+        when: "a key twice in one object",
+        theirs: "takes the last one",
+        ours: "refuses it",
+        why: "which one was meant is not known",
+        cases: &["refused/text_key_twice"],
+    },
+    Difference {
+        when: "a key in another case (`Path`)",
+        theirs: "takes it for the key",
+        ours: "warns that it is unknown",
+        why: "the spec's keys have one spelling",
+        cases: &["refused/text_key_of_another_case"],
+    },
+    Difference {
+        when: "half of a surrogate pair in a string (`\\ud800`)",
+        theirs: "replaces it by U+FFFD",
+        ours: "refuses it, with line and column",
+        why: "a name that nobody wrote would be on the disk",
+        cases: &["refused/text_lone_surrogate"],
+    },
+    Difference {
+        when: "`null` in a list of strings",
+        theirs: "takes it for an empty string",
+        ours: "refuses it",
+        why: "an empty SSH key was not meant",
+        cases: &["refused/type_keys_null"],
+    },
+    Difference {
+        when: "a config of spaces or NUL bytes; an empty one",
+        theirs: "refuses the first, takes the second, and `ignition-validate` refuses both",
+        ours: "takes all of them for no config",
+        why: "a disk or a firmware item without a config reads as that",
+        cases: &[
+            "refused/text_empty",
+            "refused/text_spaces",
+            "refused/text_nul",
+        ],
+    },
+    Difference {
+        when: "a config that is merged or replaces, and is empty",
+        theirs: "takes it for a config that asks for nothing",
+        ours: "refuses it",
+        why: "a server that sends nothing would make a host without what it was to have",
+        cases: &["merge/child_empty", "merge/replaced_empty_source"],
+    },
+    Difference {
+        when: "the directory `/` as an entry",
+        theirs: "sets its mode and owner",
+        ours: "refuses it",
+        why: "it belongs to the release",
+        cases: &["refused/rule_path_root"],
+    },
+    Difference {
+        when: "owners below 0 or above 4294967294, timeouts below 0",
+        theirs: "takes them, and leaves the owner as it was",
+        ours: "refuses them",
+        why: "what is written has no meaning",
+        cases: &[
+            "refused/rule_owner_negative",
+            "refused/rule_owner_large",
+            "refused/rule_owner_largest",
+            "refused/rule_timeout_negative",
+        ],
+    },
+    Difference {
+        when: "unit names with a slash, or with nothing before the dot",
+        theirs: "writes a file of that name, also outside of `/etc/systemd/system`",
+        ours: "refuses them",
+        why: "systemd knows no such unit",
+        cases: &[
+            "refused/rule_unit_name_only_a_suffix",
+            "refused/rule_unit_name_slash",
+            "refused/rule_unit_name_dots",
+        ],
+    },
+    Difference {
+        when: "a unit and a file of the same path",
+        theirs: "writes both, the unit last",
+        ours: "refuses it",
+        why: "newer releases of Go Ignition refuse it too",
+        cases: &[
+            "units/unit_and_a_file_there",
+            "units/unit_masked_and_a_file_there",
+        ],
+    },
+    Difference {
+        when: "a line of more than 2048 bytes in a unit",
+        theirs: "refuses it",
+        ours: "takes it",
+        why: "systemd takes lines of up to 1 MiB",
+        cases: &["units/unit_syntax_long_line"],
+    },
+    Difference {
+        when: "an authority that is no certificate, and nothing is fetched over TLS",
+        theirs: "refuses it",
+        ours: "takes it, and refuses it when TLS is spoken",
+        why: "what is not needed cannot keep a host from booting",
+        cases: &["refused/rule_authority_not_a_certificate"],
+    },
+    Difference {
+        when: "an owner for a link that is there already with the same target",
+        theirs: "leaves the owner",
+        ours: "sets it",
+        why: "the config asks for it",
+        cases: &["storage/link_there_same_owner"],
+    },
+    Difference {
+        when: "a group that is there already; `shouldExist` of a group in specs that do not have it",
+        theirs: "fails",
+        ours: "changes it to what the config says",
+        why: "a first boot that was cut off starts again, and finds its own groups",
+        cases: &[
+            "passwd/group_there",
+            "passwd/group_there_same_gid",
+            "passwd/group_there_password",
+            "passwd/group_there_other_gid",
+            "merge/since_group_should_exist_3.0.0",
+            "merge/since_group_should_exist_3.1.0",
+        ],
+    },
+    Difference {
+        when: "SSH keys and `noCreateHome`",
+        theirs: "fails, since there is no home",
+        ours: "makes the home's directory, of root, for the keys",
+        why: "sshd looks there",
+        cases: &["passwd/user_keys_no_home"],
+    },
+    Difference {
+        when: "`homeDir` of an account that is there: its new parent is missing, or it exists",
+        theirs: "fails, with the account changed",
+        ours: "makes the parent; leaves what exists",
+        why: "a first boot that was cut off starts again, and finds its own homes",
+        cases: &["passwd/old_home_deep", "passwd/old_home_there"],
+    },
+    Difference {
+        when: "a deleted account's home belongs to another one",
+        theirs: "fails, with the account deleted",
+        ours: "keeps the home, warns, goes on",
+        why: "what is not its own was not to be deleted",
+        cases: &["passwd/service_deleted"],
+    },
+];
+
+/// The difference for which the config `name` is there.
+pub fn of(name: &str) -> Option<&'static Difference> {
+    ALL.iter()
+        .find(|difference| difference.cases.contains(&name))
+}
+
+/// All names of configs that are here.
+#[cfg(test)]
+pub fn names() -> impl Iterator<Item = &'static str> {
+    ALL.iter().flat_map(|difference| difference.cases).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_docs_have_every_difference_and_no_other() {
+        let path = image::build::source_dir().join("docs/compatibility.md");
+        let text = std::fs::read_to_string(path).unwrap();
+        let header = "| when | Go Ignition | ours | why |\n|---|---|---|---|\n";
+        let row = |difference: &Difference| {
+            let Difference {
+                when,
+                theirs,
+                ours,
+                why,
+                ..
+            } = difference;
+            format!("| {when} | {theirs} | {ours} | {why} |\n")
+        };
+        let rows: String = ALL.iter().map(row).collect();
+        assert!(
+            text.contains(&format!("{header}{rows}\n")),
+            "{header}{rows}"
+        );
+    }
+}
