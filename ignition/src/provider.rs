@@ -10,11 +10,15 @@ mod cmdline;
 mod configdrive;
 mod disc;
 mod file;
+pub mod hyperv;
 mod metadata;
+mod module;
 mod openstack;
 mod proxmoxve;
 mod qemu;
 mod system;
+pub mod virtualbox;
+pub mod vmware;
 
 use std::path::PathBuf;
 
@@ -26,11 +30,14 @@ pub use cmdline::{Cmdline, platform_id};
 pub use configdrive::ConfigDrive;
 pub use disc::{Drives, Mount};
 pub use file::FileProvider;
+pub use hyperv::HyperV;
 pub use metadata::Service;
 pub use openstack::OpenStack;
 pub use proxmoxve::ProxmoxVe;
 pub use qemu::Qemu;
 pub use system::System;
+pub use virtualbox::VirtualBox;
+pub use vmware::VmWare;
 
 /// A config as a provider gave it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,16 +101,13 @@ pub enum ProviderError {
         /// How long it was waited for.
         seconds: u64,
     },
-    /// A platform whose way to hand configs over is not spoken.
-    #[error(
-        "platform {platform:?} is not implemented in this version: its host hands the config \
-         over by {way}; give the config by the kernel argument ignition.config.url instead"
-    )]
-    Unreachable {
-        /// The platform.
-        platform: String,
-        /// How its host hands configs over.
-        way: &'static str,
+    /// The hypervisor below this machine did not answer.
+    #[error("asking the host for {what}")]
+    Host {
+        /// What it was asked for, and how.
+        what: String,
+        /// The cause.
+        source: std::io::Error,
     },
     /// No such platform.
     #[error("platform {0:?} is not implemented in this version; known are: {KNOWN}")]
@@ -111,8 +115,8 @@ pub enum ProviderError {
 }
 
 /// Platforms by name.
-const KNOWN: &str = "aws, azure, digitalocean, file, gcp, hetzner, kubevirt, metal, nutanix, \
-                     openstack, oraclecloud, proxmoxve, qemu, vultr";
+const KNOWN: &str = "aws, azure, digitalocean, file, gcp, hetzner, hyperv, kubevirt, metal, \
+                     nutanix, openstack, oraclecloud, proxmoxve, qemu, virtualbox, vmware, vultr";
 
 /// The provider of `platform`, or an error that names the known ones.
 ///
@@ -124,29 +128,19 @@ pub fn of_platform(platform: &str) -> Result<Option<Box<dyn Provider>>, Provider
         "aws" => Box::new(Aws::default()),
         "azure" => Box::new(Azure::default()),
         "file" => Box::new(FileProvider::from_environment()),
+        "hyperv" => Box::new(HyperV::default()),
         "kubevirt" => Box::new(ConfigDrive::kubevirt(drives())),
         "nutanix" => Box::new(ConfigDrive::nutanix(drives())),
         "openstack" | "brightbox" => Box::new(OpenStack::default()),
         "proxmoxve" => Box::new(ProxmoxVe::default()),
         "qemu" => Box::new(Qemu::default()),
+        "virtualbox" => Box::new(VirtualBox::default()),
+        "vmware" => Box::new(VmWare::default()),
         other => match Service::of_platform(other) {
             Some(service) => Box::new(service),
-            None => return Err(unknown(other)),
+            None => return Err(ProviderError::Unknown(other.to_owned())),
         },
     }))
-}
-
-fn unknown(platform: &str) -> ProviderError {
-    let way = match platform {
-        "hyperv" => "a binary protocol of /dev/vmbus/hv_kvp",
-        "virtualbox" => "an ioctl of /dev/vboxguest",
-        "vmware" => "an I/O port",
-        _ => return ProviderError::Unknown(platform.to_owned()),
-    };
-    ProviderError::Unreachable {
-        platform: platform.to_owned(),
-        way,
-    }
 }
 
 #[cfg(test)]
@@ -161,10 +155,6 @@ mod tests {
             assert_eq!(name, platform);
         }
         let error = of_platform("plan9").err().unwrap().to_string();
-        for platform in ["hyperv", "virtualbox", "vmware"] {
-            let error = of_platform(platform).err().unwrap().to_string();
-            assert!(error.contains("ignition.config.url"), "{error}");
-        }
         assert!(
             error.contains("plan9") && error.contains("openstack"),
             "{error}"

@@ -149,11 +149,7 @@ impl StageError {
     pub fn is_final(&self) -> bool {
         match self {
             Self::Config(_) | Self::Order { .. } => true,
-            Self::Provider(
-                ProviderError::Unknown(_)
-                | ProviderError::Unreachable { .. }
-                | ProviderError::Encoding { .. },
-            ) => true,
+            Self::Provider(ProviderError::Unknown(_) | ProviderError::Encoding { .. }) => true,
             Self::Provider(ProviderError::Fetch { source, .. }) | Self::Fetch { source, .. } => {
                 source.is_final()
             }
@@ -164,6 +160,7 @@ impl StageError {
             Self::Provider(
                 ProviderError::Read { .. }
                 | ProviderError::Mount { .. }
+                | ProviderError::Host { .. }
                 | ProviderError::NoDisc { .. },
             )
             | Self::State(_)

@@ -6,13 +6,11 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 
 use crate::fetch::Fetcher;
-use crate::log;
 
 use super::disc::read_bounded;
-use super::{Provider, ProviderError, Raw};
+use super::{Provider, ProviderError, Raw, module};
 
 /// The name upstream gave the config among the firmware's files.
 const ITEM: &str = "opt/com.coreos/config";
@@ -89,7 +87,8 @@ impl Provider for Qemu {
 
     fn config(&self, _: &Fetcher) -> Result<Option<Raw>, ProviderError> {
         if !self.sysfs.exists() {
-            load_module();
+            // Without it there is no config, as on a machine that is not QEMU.
+            module::load("qemu_fw_cfg");
         }
         let path = self.sysfs.join("by_name").join(ITEM).join("raw");
         match std::fs::read(&path) {
@@ -100,23 +99,6 @@ impl Provider for Qemu {
             Err(error) if error.kind() == io::ErrorKind::NotFound => self.disk(),
             Err(source) => Err(ProviderError::Read { path, source }),
         }
-    }
-}
-
-/// udev loads the module on its own, maybe later; without it there is no
-/// config, as on a machine that is not QEMU.
-fn load_module() {
-    let result = Command::new("modprobe")
-        .arg("qemu_fw_cfg")
-        .stdin(Stdio::null())
-        .output();
-    match result {
-        Ok(output) if output.status.success() => {}
-        Ok(output) => log::warn(&format!(
-            "modprobe qemu_fw_cfg: {}",
-            String::from_utf8_lossy(&output.stderr).trim()
-        )),
-        Err(error) => log::warn(&format!("modprobe qemu_fw_cfg: {error}")),
     }
 }
 

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a helper that fails is a failed test")]
 
+mod hypervisors;
 mod objects;
 mod providers;
 mod reach;
