@@ -616,7 +616,11 @@ fn update_and_reboot_become_a_fragment_that_the_policy_takes() {
         "update: {enabled: false, server: https://u.example/, channel: beta, poll: 10min, \
          wave: 30, allow_downgrade: true, reboot: off}\n\
          reboot:\n  strategy: etcd-lock\n  login_grace: 5min\n  windows:\n    \
-         - {days: [Sat, Sun], start: 02:30, length: 3h, time_zone: Europe/Paris}\n",
+         - {days: [Sat, Sun], start: 02:30, length: 3h, time_zone: Europe/Paris}\n  \
+         etcd:\n    endpoints: [https://10.0.0.1:2379, https://10.0.0.2:2379]\n    \
+         group: workers\n    ca: /etc/cluster/ca.crt\n    user: lock\n    \
+         password_file: /etc/ballast/etcd-password\n  \
+         fleet_lock: {url: https://lock.example/, group: default}\n",
     ));
     let directory = tempfile::tempdir().unwrap();
     let text = contents(&json, "/etc/ballast/config.d/50-provisioned.toml");
@@ -640,6 +644,11 @@ fn update_and_reboot_become_a_fragment_that_the_policy_takes() {
         "days = [\"Sat\", \"Sun\"]",
         "start = \"02:30\"",
         "strategy = \"etcd-lock\"",
+        "[reboot.etcd]",
+        "endpoints = [\"https://10.0.0.1:2379\", \"https://10.0.0.2:2379\"]",
+        "password_file = \"/etc/ballast/etcd-password\"",
+        "[reboot.fleet_lock]",
+        "url = \"https://lock.example/\"",
     ] {
         assert!(text.contains(line), "{line} is not in {text}");
     }
@@ -664,7 +673,43 @@ fn wrong_policy_is_refused_where_it_is_written() {
             "expected a time of day",
         ),
         ("reboot: {windows: [{days: [someday]}]}", "expected a day"),
-        ("reboot: {etcd: {}}", "cannot be written here yet"),
+        (
+            "reboot: {strategy: etcd-lock}",
+            "the strategy etcd-lock needs reboot.etcd.endpoints",
+        ),
+        ("reboot: {etcd: {}}", "needs reboot.etcd.endpoints"),
+        (
+            "reboot: {etcd: {endpoints: []}}",
+            "needs reboot.etcd.endpoints",
+        ),
+        (
+            "reboot: {fleet_lock: {group: a}}",
+            "needs reboot.fleet_lock.url",
+        ),
+        (
+            "reboot: {etcd: {endpoints: [10.0.0.1:2379]}}",
+            "expected an address such as https://10.0.0.1:2379",
+        ),
+        (
+            "reboot:\n  etcd:\n    endpoints: [https://a]\n    key: /etc/key.pem\n",
+            "6:10 reboot.etcd.key: key needs certificate beside it",
+        ),
+        (
+            "reboot: {etcd: {endpoints: [https://a], user: lock}}",
+            "user needs password_file",
+        ),
+        (
+            "reboot: {etcd: {endpoints: [https://a], ca: ca.pem}}",
+            "expected an absolute path",
+        ),
+        (
+            "reboot: {fleet_lock: {url: lock.example}}",
+            "expected an address of http or https",
+        ),
+        (
+            "reboot: {fleet_lock: {url: https://a, group: a b}}",
+            "expected letters, digits",
+        ),
     ] {
         refused(&ballast(body), expected);
     }

@@ -81,6 +81,16 @@ impl Node {
         }
     }
 
+    /// Whether nothing is there: no text, no entry.
+    pub fn is_empty(&self) -> bool {
+        match &self.content {
+            Content::Null => true,
+            Content::Scalar { text, .. } => text.is_empty(),
+            Content::List(nodes) => nodes.is_empty(),
+            Content::Map(entries) => entries.is_empty(),
+        }
+    }
+
     /// What people call it.
     pub fn kind(&self) -> &'static str {
         match self.content {

@@ -3,6 +3,7 @@
 use ::policy::Length;
 use serde_json::{Value, json};
 
+use crate::fetch::Source;
 use crate::tools::yaml::{Content, Node};
 
 use super::resource::written;
@@ -29,6 +30,15 @@ const WORDS: [(&str, &[&str]); 2] = [
 
 const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
 
+/// Sections of `reboot` and what their strategy cannot do without.
+const LOCKS: [(&str, &str, &str); 2] = [
+    ("etcd-lock", "etcd", "endpoints"),
+    ("fleet-lock", "fleet_lock", "url"),
+];
+
+/// Keys of `reboot.etcd` that go together.
+const PAIRS: [(&str, &str); 2] = [("certificate", "key"), ("user", "password_file")];
+
 /// Adds the fragment to `json`.
 pub fn add(translator: &mut Translator<'_>, root: &Node, json: &mut Value) {
     let mut policy = toml::Table::new();
@@ -42,6 +52,9 @@ pub fn add(translator: &mut Translator<'_>, root: &Node, json: &mut Value) {
             continue;
         };
         check(translator, node, &path);
+        if name == "reboot" {
+            check_locks(translator, node, &path);
+        }
         if let Some(section) = to_toml(&value) {
             policy.insert(name.to_owned(), section);
             due = Some((node, path));
@@ -111,6 +124,33 @@ fn check(translator: &mut Translator<'_>, node: &Node, path: &Path) {
     }
 }
 
+/// Checks what the keys of `reboot` mean for each other.
+fn check_locks(translator: &mut Translator<'_>, reboot: &Node, path: &Path) {
+    let strategy = reboot.get("strategy").and_then(Node::text);
+    for (of, section, needs) in LOCKS {
+        let section_path = path.key(section);
+        let given = reboot.get(section);
+        let filled = given
+            .and_then(|given| given.get(needs))
+            .is_some_and(|node| !node.is_empty());
+        if (strategy == Some(of) || given.is_some()) && !filled {
+            let message = format!("the strategy {of} needs reboot.{section}.{needs}");
+            translator.error(given.unwrap_or(reboot), &section_path, message);
+        }
+    }
+    let Some(etcd) = reboot.get("etcd") else {
+        return;
+    };
+    for (one, other) in PAIRS {
+        for (has, lacks) in [(one, other), (other, one)] {
+            if let (Some(node), None) = (etcd.get(has), etcd.get(lacks)) {
+                let message = format!("{has} needs {lacks} beside it");
+                translator.error(node, &path.key("etcd").key(has), message);
+            }
+        }
+    }
+}
+
 /// What is wrong with `text` as the value of `key`.
 fn wrong(key: &str, text: &str) -> Option<String> {
     let name = key.rsplit('.').next().unwrap_or_default();
@@ -132,8 +172,17 @@ fn wrong(key: &str, text: &str) -> Option<String> {
         "update.server" if !is_server(text) => Some(format!(
             "expected an address of http, https or file, or an absolute path, found {text:?}"
         )),
-        "update.ca" if !text.starts_with('/') => Some(format!(
+        _ if is_path_of(key) && !text.starts_with('/') => Some(format!(
             "expected an absolute path on the host, found {text:?}"
+        )),
+        "reboot.fleet_lock.url" if !is_http(text) => Some(format!(
+            "expected an address of http or https, found {text:?}"
+        )),
+        _ if key.starts_with("reboot.etcd.endpoints.") && !is_http(text) => Some(format!(
+            "expected an address such as https://10.0.0.1:2379, found {text:?}"
+        )),
+        _ if name == "group" && !is_group(text) => Some(format!(
+            "expected letters, digits, dots and dashes, found {text:?}"
         )),
         _ if name == "start" && !is_time(text) => Some(format!(
             "expected a time of day such as 02:30, found {text:?}"
@@ -151,6 +200,26 @@ fn is_server(text: &str) -> bool {
         text.strip_prefix(scheme)
             .is_some_and(|rest| !rest.is_empty())
     })
+}
+
+/// Whether the value of `key` is a file on the host.
+fn is_path_of(key: &str) -> bool {
+    let files = ["ca", "certificate", "key", "password_file"];
+    let sections = ["update.", "reboot.etcd.", "reboot.fleet_lock."];
+    sections.iter().any(|section| {
+        key.strip_prefix(section)
+            .is_some_and(|name| files.contains(&name))
+    })
+}
+
+fn is_http(text: &str) -> bool {
+    matches!(Source::parse(text), Ok(Source::Http(_)))
+}
+
+/// As the FleetLock protocol has groups.
+fn is_group(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '.' || c == '-';
+    !text.is_empty() && text.chars().all(plain)
 }
 
 fn is_time(text: &str) -> bool {

@@ -436,8 +436,8 @@ pub const UPDATE: Kind = Kind::Map(&Shape {
 pub const REBOOT: Kind = Kind::Map(&Shape {
     fields: &[
         key("drain_deadline", TEXT),
-        key("etcd", Kind::Refused(BY_HAND)),
-        key("fleet_lock", Kind::Refused(BY_HAND)),
+        key("etcd", Kind::Map(&ETCD)),
+        key("fleet_lock", Kind::Map(&FLEET_LOCK)),
         key("login_grace", TEXT),
         key("strategy", TEXT),
         key("windows", Kind::List(&Kind::Map(&WINDOW))),
@@ -445,7 +445,18 @@ pub const REBOOT: Kind = Kind::Map(&Shape {
     finish: None,
 });
 
-const BY_HAND: &str = "cannot be written here yet; put a fragment of policy below                        /etc/ballast/config.d into storage.files";
+/// Secrets are named by files: fragments of policy are for everybody to read.
+const ETCD: Shape = shape(&[
+    key("ca", TEXT),
+    key("certificate", TEXT),
+    key("endpoints", TEXTS),
+    key("group", TEXT),
+    key("key", TEXT),
+    key("password_file", TEXT),
+    key("user", TEXT),
+]);
+
+const FLEET_LOCK: Shape = shape(&[key("ca", TEXT), key("group", TEXT), key("url", TEXT)]);
 
 const WINDOW: Shape = shape(&[
     key("days", TEXTS),
