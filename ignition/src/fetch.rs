@@ -262,7 +262,7 @@ impl Pipe {
                 Err(source) => {
                     return Err(FetchError::Read {
                         name: self.name.clone(),
-                        source,
+                        source: if self.gzip { no_gzip(&source) } else { source },
                     });
                 }
             };
@@ -290,6 +290,11 @@ impl Pipe {
             _ => Ok(()),
         }
     }
+}
+
+fn no_gzip(error: &io::Error) -> io::Error {
+    let message = format!("{error}; `compression` says gzip, which this is not, or not all of it");
+    io::Error::new(error.kind(), message)
 }
 
 /// Whether `resource` can only come over the network.

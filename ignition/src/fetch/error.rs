@@ -25,7 +25,10 @@ pub enum FetchError {
         message: String,
     },
     /// The contents are not what the config promises.
-    #[error("{name} does not match its hash: expected {expected}, found {found}")]
+    #[error(
+        "{name} does not match its hash: expected {expected}, found {found}; \
+         if what is there was changed on purpose, write the hash that was found"
+    )]
     Mismatch {
         /// What was fetched.
         name: String,
@@ -51,7 +54,7 @@ pub enum FetchError {
         source: io::Error,
     },
     /// The server's final word.
-    #[error("fetching {name}: the server answered {status}")]
+    #[error("fetching {name}: the server answered {status}{}", advice(.name, *.status))]
     Status {
         /// What was to be fetched.
         name: String,
@@ -104,7 +107,10 @@ pub enum FetchError {
         advice: &'static str,
     },
     /// All attempts failed until the time was up.
-    #[error("gave up fetching {name} after {attempts} attempts in {seconds} s: {last}")]
+    #[error(
+        "gave up fetching {name} after {attempts} attempts in {seconds} s: {last}; \
+         is the address right, and can this machine reach it (network, name server, proxy)?"
+    )]
     GaveUp {
         /// What was to be fetched.
         name: String,
@@ -133,5 +139,21 @@ impl FetchError {
             self,
             Self::NeedsNetwork { .. } | Self::GaveUp { .. } | Self::Store { .. }
         )
+    }
+}
+
+/// What to do about a server's final word on `name`.
+fn advice(name: &str, status: u16) -> &'static str {
+    let object = ["s3:", "arn:", "gs:"].iter().any(|s| name.starts_with(s));
+    match status {
+        401 | 403 if object => {
+            "; neither everybody nor the role of this machine, if it has one, may read it"
+        }
+        401 | 403 => {
+            "; it wants credentials: give them in httpHeaders, or let everybody read it there"
+        }
+        404 | 410 => "; there is nothing at this address: check its spelling",
+        407 => "; it is a proxy that wants credentials: give them in the URL of ignition.proxy",
+        _ => "",
     }
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a helper that fails is a failed test")]
 
 mod hypervisors;
+mod messages;
 mod objects;
 mod providers;
 mod reach;

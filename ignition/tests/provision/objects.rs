@@ -135,7 +135,8 @@ fn an_object_that_is_kept_back_is_final_and_named() {
     let error = read(clouds("qemu", &s3, &nobody()), "s3://bucket/a%20b").unwrap_err();
     assert_eq!(
         error.to_string(),
-        "fetching s3://bucket/a%20b: the server answered 403"
+        "fetching s3://bucket/a%20b: the server answered 403; neither everybody \
+         nor the role of this machine, if it has one, may read it"
     );
     assert!(error.is_final());
     let error = read(clouds("qemu", &s3, &nobody()), "s3://other/x").unwrap_err();
