@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{ArgAction, CommandFactory as _, Parser};
 
+use crate::config::Accepts;
 use crate::provider::{self, Cmdline, ProviderError, System};
 use crate::stage::files::KeysFile;
 use crate::stage::{Settings, Stage};
@@ -59,6 +60,10 @@ pub struct Args {
     #[arg(long)]
     pub log_to_stdout: bool,
 
+    /// Accept the experimental spec 3.7.0-experimental, too
+    #[arg(long)]
+    pub experimental: bool,
+
     /// Remove the config cache first
     #[arg(long)]
     pub clear_cache: bool,
@@ -79,6 +84,12 @@ impl Args {
             None => provider::platform_id(&Cmdline::new(cmdline.clone()))?
                 .unwrap_or_else(|| DEFAULT_PLATFORM.to_owned()),
         };
+        let named = provider::experimental(&Cmdline::new(cmdline.clone()))?;
+        let accepts = if self.experimental || named {
+            Accepts::Experimental
+        } else {
+            Accepts::Stable
+        };
         Ok(Settings {
             platform,
             root: self.root,
@@ -89,6 +100,7 @@ impl Args {
             cmdline,
             system: System::from_environment(),
             keys_file: KeysFile::from_environment(),
+            accepts,
         })
     }
 }

@@ -20,15 +20,15 @@ pub use ignition_config::v3_6::{
 
 pub use merge::merge;
 pub use origin::Origins;
-pub use parse::{Document, Parsed, parse};
+pub use parse::{Document, Parsed, parse, parse_accepting};
 #[cfg(feature = "tools")]
 pub(crate) use parse::{excerpt, read};
 pub use place::{Invalid, Locate, Place, Problem};
 pub use support::unsupported;
 pub use validate::{Findings, validate};
-pub use version::NEWEST;
 #[cfg(feature = "tools")]
 pub(crate) use version::Spec;
+pub use version::{Accepts, NEWEST};
 
 /// The config that asks for nothing.
 pub fn empty() -> Config {

@@ -21,7 +21,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::config;
-use crate::config::{Config, Invalid, unsupported};
+use crate::config::{Accepts, Config, Invalid, unsupported};
 use crate::fetch::{FetchError, Network};
 use crate::provider::{ProviderError, System};
 use crate::state::{State, StateError};
@@ -90,6 +90,8 @@ pub struct Settings {
     pub system: System,
     /// Which file of a home SSH keys are written to.
     pub keys_file: files::KeysFile,
+    /// Which specs a config may be of.
+    pub accepts: Accepts,
 }
 
 /// Why a stage failed.

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::index::{Index, Spot, join};
 use super::place::{Invalid, Locate, Place, Problem};
-use super::version::{NEWEST, Spec};
+use super::version::{Accepts, NEWEST, Spec};
 use super::{Config, list, unsupported, validate};
 
 /// A config's text under the name of its source, able to find its keys.
@@ -35,7 +35,16 @@ pub struct Parsed {
 /// problems at once, about features that are not implemented too; only
 /// problems that show after merging are left.
 pub fn parse(source: &str, bytes: &[u8]) -> Result<Option<Parsed>, Invalid> {
-    let Some(mut parsed) = read(source, bytes)? else {
+    parse_accepting(source, bytes, Accepts::Stable)
+}
+
+/// The same for the specs that `accepts` has.
+pub fn parse_accepting(
+    source: &str,
+    bytes: &[u8],
+    accepts: Accepts,
+) -> Result<Option<Parsed>, Invalid> {
+    let Some(mut parsed) = read(source, bytes, accepts)? else {
         return Ok(None);
     };
     let found = validate(&parsed.config, &parsed.document);
@@ -50,7 +59,11 @@ pub fn parse(source: &str, bytes: &[u8]) -> Result<Option<Parsed>, Invalid> {
 
 /// Like [`parse`], without the checks that need more than the text: what it
 /// returns may be refused yet.
-pub(crate) fn read(source: &str, bytes: &[u8]) -> Result<Option<Parsed>, Invalid> {
+pub(crate) fn read(
+    source: &str,
+    bytes: &[u8],
+    accepts: Accepts,
+) -> Result<Option<Parsed>, Invalid> {
     let document = Document::new(source, bytes)?;
     if document
         .text
@@ -60,13 +73,17 @@ pub(crate) fn read(source: &str, bytes: &[u8]) -> Result<Option<Parsed>, Invalid
         return Ok(None);
     }
     let value = document.json()?;
-    let spec = document.spec(&value)?;
+    let spec = document.spec(&value, accepts)?;
     let mut unknown = Vec::new();
     let mut config = document.decode_as(spec, &mut unknown)?;
     let mut warnings: Vec<_> = unknown
         .into_iter()
         .map(|key| document.unknown_key(&key))
         .collect();
+    if spec == Spec::V3_7Experimental {
+        let message = format!("spec version {spec} is experimental: what it means may change");
+        warnings.push(document.problem("ignition.version", message));
+    }
     if spec < Spec::V3_4 {
         drop_special_mode_bits(&mut config, &document, &mut warnings);
     }
@@ -108,7 +125,7 @@ impl Document {
         serde_json::from_str(&self.text).map_err(|error| self.json_problem(&error, ""))
     }
 
-    fn spec(&self, value: &Value) -> Result<Spec, Problem> {
+    fn spec(&self, value: &Value, accepts: Accepts) -> Result<Spec, Problem> {
         const KEY: &str = "ignition.version";
         if !value.is_object() {
             return Err(self.problem("", format!("expected an object, found {}", kind(value))));
@@ -118,9 +135,9 @@ impl Document {
             return Err(self.problem("ignitionVersion", message.to_owned()));
         }
         match value.pointer("/ignition/version") {
-            Some(Value::String(version)) => version
-                .parse()
-                .map_err(|message| self.problem(KEY, message)),
+            Some(Value::String(version)) => {
+                Spec::accepted(version, accepts).map_err(|message| self.problem(KEY, message))
+            }
             Some(other) => Err(self.problem(
                 KEY,
                 format!(
@@ -143,7 +160,7 @@ impl Document {
             Spec::V3_3 => self.upgrade::<v3_3::Config>(unknown),
             Spec::V3_4 => self.upgrade::<v3_4::Config>(unknown),
             Spec::V3_5 => self.upgrade::<v3_5::Config>(unknown),
-            Spec::V3_6 => self.upgrade::<v3_6::Config>(unknown),
+            Spec::V3_6 | Spec::V3_7Experimental => self.upgrade::<v3_6::Config>(unknown),
         }
     }
 

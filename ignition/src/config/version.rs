@@ -6,7 +6,10 @@ use std::str::FromStr;
 /// The newest accepted spec; every config is translated to it.
 pub const NEWEST: &str = "3.6.0";
 
-/// An accepted spec version.
+/// The experimental spec, accepted by a flag.
+pub const EXPERIMENTAL: &str = "3.7.0-experimental";
+
+/// A spec version that may be accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Spec {
     /// 3.0.0
@@ -23,7 +26,22 @@ pub enum Spec {
     V3_5,
     /// 3.6.0
     V3_6,
+    /// 3.7.0-experimental, which has the keys of 3.6.0 so far
+    V3_7Experimental,
 }
+
+/// Which specs are accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Accepts {
+    /// Those that do not change any more.
+    #[default]
+    Stable,
+    /// The one that changes without warning, too.
+    Experimental,
+}
+
+/// What accepts the experimental spec, for messages.
+const FLAG: &str = "--experimental or the kernel argument ignition.experimental=1";
 
 impl fmt::Display for Spec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -35,6 +53,7 @@ impl fmt::Display for Spec {
             Self::V3_4 => "3.4.0",
             Self::V3_5 => "3.5.0",
             Self::V3_6 => "3.6.0",
+            Self::V3_7Experimental => EXPERIMENTAL,
         })
     }
 }
@@ -52,8 +71,23 @@ impl FromStr for Spec {
             "3.4.0" => Self::V3_4,
             "3.5.0" => Self::V3_5,
             "3.6.0" => Self::V3_6,
+            EXPERIMENTAL => Self::V3_7Experimental,
             other => return Err(refusal(other)),
         })
+    }
+}
+
+impl Spec {
+    /// The spec version `text`, if `accepts` has it; else what is wrong with it
+    /// and what to write instead.
+    pub fn accepted(text: &str, accepts: Accepts) -> Result<Self, String> {
+        match text.parse()? {
+            Self::V3_7Experimental if accepts == Accepts::Stable => Err(format!(
+                "spec version {text} is experimental and accepted only with {FLAG}; \
+                 else write {NEWEST} or older"
+            )),
+            spec => Ok(spec),
+        }
     }
 }
 
@@ -90,8 +124,8 @@ mod tests {
         for (version, words) in [
             ("2.3.0", "incompatible series 2"),
             ("1.0.0", "incompatible series 1"),
-            ("3.7.0-experimental", "experimental"),
             ("3.6.0-experimental", "experimental"),
+            ("3.8.0-experimental", "experimental"),
             ("3.7.0", "newer than this program"),
             ("4.0.0", "newer than this program"),
             ("3.0.1", "no spec version 3.0.1"),
@@ -103,6 +137,17 @@ mod tests {
             assert!(message.contains(words), "{version}: {message}");
             assert!(message.contains("3.0.0 to 3.6.0"), "{message}");
         }
+    }
+
+    #[test]
+    fn the_experimental_spec_needs_its_flag() {
+        let accepted = |accepts| Spec::accepted(EXPERIMENTAL, accepts);
+        assert_eq!(accepted(Accepts::Experimental), Ok(Spec::V3_7Experimental));
+        let message = accepted(Accepts::Stable).unwrap_err();
+        assert!(message.contains("ignition.experimental=1"), "{message}");
+        assert!(message.contains("--experimental"), "{message}");
+        let old = Spec::accepted("3.5.0-experimental", Accepts::Experimental);
+        assert!(old.unwrap_err().contains("3.5.0-experimental"));
     }
 
     #[test]

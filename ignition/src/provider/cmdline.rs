@@ -69,6 +69,12 @@ pub fn platform_id(cmdline: &Cmdline) -> Result<Option<String>, ProviderError> {
     Ok(argument(&text, "ignition.platform.id").map(str::to_owned))
 }
 
+/// Whether `ignition.experimental=1` accepts the spec that changes.
+pub fn experimental(cmdline: &Cmdline) -> Result<bool, ProviderError> {
+    let text = cmdline.text()?;
+    Ok(argument(&text, "ignition.experimental") == Some("1"))
+}
+
 /// The last value of `name=` on a kernel command line.
 fn argument<'a>(cmdline: &'a str, name: &str) -> Option<&'a str> {
     cmdline
@@ -100,6 +106,14 @@ mod tests {
         let fetcher = Fetcher::new(Network::Absent, Duration::from_secs(1));
         let raw = cmdline.config(&fetcher).unwrap().unwrap();
         assert_eq!(raw.bytes, b"x");
+    }
+
+    #[test]
+    fn other_arguments_are_ours() {
+        let (_file, cmdline) = with("ignition.experimental=1\n");
+        assert!(experimental(&cmdline).unwrap());
+        let (_file, cmdline) = with("ignition.experimental=0 quiet\n");
+        assert!(!experimental(&cmdline).unwrap());
     }
 
     #[test]

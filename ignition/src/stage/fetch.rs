@@ -8,7 +8,7 @@ use std::path::Path;
 use base64::Engine as _;
 
 use crate::config::{self, Config, Document, Invalid, Locate as _, Origins, Parsed, Problem};
-use crate::config::{Passwd, Resource, Storage, list};
+use crate::config::{Accepts, Passwd, Resource, Storage, list};
 use crate::fetch::{FetchError, Fetcher, Network, public_name};
 use crate::log;
 use crate::provider::{self, Cmdline, Provider, ProviderError, Raw};
@@ -36,6 +36,7 @@ pub fn run(settings: &Settings, network: Network) -> Result<(), StageError> {
         fetcher: Fetcher::new(network, settings.fetch_timeout).on_platform(&settings.platform),
         parts: Vec::new(),
         state: State::default(),
+        accepts: settings.accepts,
     };
     match collector.collect(settings) {
         Ok(merged) => {
@@ -103,6 +104,7 @@ struct Collector {
     fetcher: Fetcher,
     parts: Vec<(Document, Config)>,
     state: State,
+    accepts: Accepts,
 }
 
 impl Collector {
@@ -116,7 +118,7 @@ impl Collector {
     fn base(&mut self, settings: &Settings) -> Result<Config, StageError> {
         let mut base = config::empty();
         for raw in settings.system.base(&settings.platform)? {
-            if let Some(parsed) = config::parse(&raw.source, &raw.bytes)? {
+            if let Some(parsed) = config::parse_accepting(&raw.source, &raw.bytes, self.accepts)? {
                 self.note(&raw.source, &parsed, BASE);
                 let part = self.render(parsed, 0)?;
                 base = config::merge(&base, &part)?;
@@ -131,7 +133,7 @@ impl Collector {
             log::info("no config was given to this machine; it gets the defaults");
             return Ok(config::empty());
         };
-        let Some(parsed) = config::parse(&raw.source, &raw.bytes)? else {
+        let Some(parsed) = config::parse_accepting(&raw.source, &raw.bytes, self.accepts)? else {
             log::info(&format!("the config from {} is empty", raw.source));
             return Ok(config::empty());
         };
@@ -234,7 +236,7 @@ impl Collector {
         } else {
             public_name(source)
         };
-        let parsed = config::parse(&name, &bytes)
+        let parsed = config::parse_accepting(&name, &bytes, self.accepts)
             .map_err(|invalid| ChildError::Stage(invalid.into()))?
             .ok_or(ChildError::Empty)?;
         self.note(&name, &parsed, REFERENCED);

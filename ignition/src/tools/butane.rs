@@ -22,7 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use crate::config::{self, Config, Findings, Locate, Place, Problem};
+use crate::config::{self, Accepts, Config, Findings, Locate, Place, Problem};
 
 use super::text::{Spot, Text};
 use super::yaml::{self, Node};
@@ -159,17 +159,18 @@ impl Translator<'_> {
         if !self.found.errors.is_empty() {
             return None;
         }
-        let parsed = match config::read(self.text.name, json.to_string().as_bytes()) {
-            Ok(parsed) => parsed?,
-            Err(invalid) => {
-                let errors = invalid.0.into_iter().map(|mut problem| {
-                    problem.place = self.place(&problem.place.key);
-                    problem
-                });
-                self.found.errors = errors.collect();
-                return None;
-            }
-        };
+        let parsed =
+            match config::read(self.text.name, json.to_string().as_bytes(), Accepts::Stable) {
+                Ok(parsed) => parsed?,
+                Err(invalid) => {
+                    let errors = invalid.0.into_iter().map(|mut problem| {
+                        problem.place = self.place(&problem.place.key);
+                        problem
+                    });
+                    self.found.errors = errors.collect();
+                    return None;
+                }
+            };
         for mut warning in parsed.warnings {
             warning.place = self.place(&warning.place.key);
             self.found.warnings.push(warning);

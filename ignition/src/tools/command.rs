@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use serde_json::Value;
 
-use crate::config::{self, Config, Findings};
+use crate::config::{self, Accepts, Config, Findings};
 
 use super::butane::{self, Files, Translation};
 use super::plan;
@@ -59,6 +59,10 @@ struct Input {
     /// Take warnings for errors
     #[arg(short, long)]
     strict: bool,
+
+    /// Accept the experimental spec 3.7.0-experimental, too
+    #[arg(long)]
+    experimental: bool,
 }
 
 #[derive(Debug, Args)]
@@ -70,6 +74,10 @@ struct Planned {
     /// Directory below which a config in YAML may name files (local, trees)
     #[arg(short = 'd', long, value_name = "DIR")]
     files_dir: Option<PathBuf>,
+
+    /// Accept the experimental spec 3.7.0-experimental, too
+    #[arg(long)]
+    experimental: bool,
 
     /// Print a JSON object instead of text
     #[arg(long)]
@@ -145,6 +153,7 @@ impl Planned {
             file: self.config,
             files_dir: self.files_dir,
             strict: false,
+            experimental: self.experimental,
         };
         let judged = input.judge()?;
         let report = judged.report;
@@ -184,7 +193,12 @@ impl Input {
         let translation = if is_yaml(&self.file, &bytes) {
             butane::translate(&name, &bytes, &mut files)
         } else {
-            judge(&name, &bytes)
+            let accepts = if self.experimental {
+                Accepts::Experimental
+            } else {
+                Accepts::Stable
+            };
+            judge(&name, &bytes, accepts)
         };
         let Translation {
             json,
@@ -219,8 +233,8 @@ fn is_yaml(file: &str, bytes: &[u8]) -> bool {
 }
 
 /// Everything that is wrong with the config `bytes`, which is JSON.
-fn judge(name: &str, bytes: &[u8]) -> Translation {
-    let (config, found) = match config::read(name, bytes) {
+fn judge(name: &str, bytes: &[u8], accepts: Accepts) -> Translation {
+    let (config, found) = match config::read(name, bytes, accepts) {
         Ok(Some(parsed)) => {
             let mut found = config::validate(&parsed.config, &parsed.document);
             let refused = config::unsupported(&parsed.config, &parsed.document);

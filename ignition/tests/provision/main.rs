@@ -15,6 +15,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::Path;
 use std::time::Duration;
 
+use ignition::config::Accepts;
 use ignition::provider::System;
 use ignition::stage::files::KeysFile;
 use ignition::stage::{Settings, Stage, StageError, run};
@@ -45,6 +46,7 @@ impl Host {
             cmdline: at("cmdline"),
             system: System::new(vec![at("system")]),
             keys_file: KeysFile::default(),
+            accepts: Accepts::Stable,
         };
         Self {
             directory,
@@ -130,6 +132,17 @@ fn no_config_gives_the_defaults_and_a_record() {
     assert_eq!(record.as_object().unwrap().len(), 3);
     assert_eq!(host.mode("/etc/.ignition-result.json"), 0o600);
     assert_eq!(fs::read_dir(host.path("/etc")).unwrap().count(), 1);
+}
+
+#[test]
+fn the_experimental_spec_needs_its_flag() {
+    let mut host = Host::new();
+    host.config(&json!({"ignition": {"version": "3.7.0-experimental"}}));
+    let (message, is_final) = host.failure();
+    assert!(message.contains("ignition.experimental=1"), "{message}");
+    assert!(is_final && host.untouched());
+    host.settings.accepts = Accepts::Experimental;
+    host.provision().unwrap();
 }
 
 #[test]
