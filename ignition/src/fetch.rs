@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use flate2::read::MultiGzDecoder;
+use ureq::http::Method;
 
 use crate::config::{Config, Resource, list};
 
@@ -149,6 +150,17 @@ impl Fetcher {
             Err(FetchError::Status { status: 404, .. }) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// Sends `body`, which is JSON, to `url`, which must answer with success.
+    pub(crate) fn post(&self, url: &str, body: Vec<u8>) -> Result<(), FetchError> {
+        let call = Call {
+            method: Method::POST,
+            headers: vec![("Content-Type".to_owned(), "application/json".to_owned())],
+            body: Some(body),
+            ..Call::get(url)
+        };
+        http::deliver(&call, self, &public_name(url))
     }
 
     /// Whether the network may be used.

@@ -26,6 +26,7 @@ pub mod fetch;
 pub mod log;
 pub mod program;
 pub mod provider;
+pub mod report;
 pub mod root;
 pub mod stage;
 pub mod state;

@@ -5,11 +5,14 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Parser as _;
 use ignition::cli::{Args, normalise};
-use ignition::stage::{self, StageError};
-use ignition::{failure, log};
+use ignition::report::{self, Outcome, Watch};
+use ignition::{failure, log, stage};
 
 /// Exit status: 0 done, 1 failed, 2 wrong usage.
 fn main() -> ExitCode {
+    if let Some(code) = report::show(std::env::args_os()) {
+        return code;
+    }
     #[cfg(feature = "tools")]
     if let Some(code) = ignition::tools::run(std::env::args_os()) {
         return code;
@@ -22,19 +25,15 @@ fn main() -> ExitCode {
     if args.log_to_stdout {
         log::to_stdout();
     }
-    match run(args) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            let message = format!("{error:#}");
-            log::write(log::Level::Error, &message);
-            let stage = error.downcast_ref::<StageError>();
-            failure::announce(&message, stage.is_some_and(StageError::is_final));
-            ExitCode::FAILURE
-        }
-    }
+    run(args).unwrap_or_else(|error| {
+        let message = format!("{error:#}");
+        log::write(log::Level::Error, &message);
+        failure::announce(&message, false);
+        ExitCode::FAILURE
+    })
 }
 
-fn run(args: Args) -> anyhow::Result<()> {
+fn run(args: Args) -> anyhow::Result<ExitCode> {
     let Some(stage) = args.stage else {
         anyhow::bail!("no stage: give --stage");
     };
@@ -42,6 +41,18 @@ fn run(args: Args) -> anyhow::Result<()> {
         std::fs::remove_file(&args.config_cache)
             .with_context(|| format!("removing {}", args.config_cache.display()))?;
     }
-    stage::run(stage, &args.settings()?)?;
-    Ok(())
+    let settings = args.settings()?;
+    let watch = Watch::start(stage);
+    let Err(error) = stage::run(stage, &settings) else {
+        report::record(&settings, watch, Outcome::Done);
+        return Ok(ExitCode::SUCCESS);
+    };
+    let is_final = error.is_final();
+    let message = format!("{:#}", anyhow::Error::from(error));
+    log::write(log::Level::Error, &message);
+    failure::announce(&message, is_final);
+    if let Some(attempt) = report::record(&settings, watch, Outcome::Failed) {
+        report::tell(&settings, &attempt, &message, is_final);
+    }
+    Ok(ExitCode::FAILURE)
 }

@@ -26,7 +26,7 @@ use crate::fetch::{FetchError, Fetcher};
 
 pub use aws::Aws;
 pub use azure::Azure;
-pub use cmdline::{Cmdline, experimental, platform_id};
+pub use cmdline::{Cmdline, experimental, platform_id, report_url};
 pub use configdrive::ConfigDrive;
 pub use disc::{Drives, Mount};
 pub use file::FileProvider;

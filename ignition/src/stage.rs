@@ -16,6 +16,7 @@ pub mod files;
 pub mod kargs;
 pub mod mount;
 
+use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -51,6 +52,20 @@ const MOUNT: &str = "mount";
 
 /// All names, for messages.
 pub const STAGES: &str = "fetch-offline fetch kargs disks mount files umount";
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::FetchOffline => "fetch-offline",
+            Self::Fetch => "fetch",
+            Self::Kargs => "kargs",
+            Self::Disks => "disks",
+            Self::Mount => "mount",
+            Self::Files => "files",
+            Self::Umount => "umount",
+        })
+    }
+}
 
 impl FromStr for Stage {
     type Err = String;

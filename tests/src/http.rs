@@ -1,7 +1,7 @@
 //! A small web server for guests: fixed contents and a log of requests.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -14,8 +14,18 @@ pub const HOST_AS_SEEN_BY_GUESTS: &str = "10.0.2.2";
 /// Serves until the process ends.
 pub struct Server {
     port: u16,
-    requests: Arc<Mutex<Vec<String>>>,
+    requests: Arc<Mutex<Vec<Request>>>,
 }
+
+/// What a guest asked for, and sent along.
+#[derive(Debug, Clone)]
+struct Request {
+    path: String,
+    body: Vec<u8>,
+}
+
+/// Longest body that is taken, in bytes.
+const LIMIT: usize = 1 << 20;
 
 impl Server {
     /// Serves `contents`, keyed by path without the leading slash.
@@ -40,6 +50,18 @@ impl Server {
 
     /// Paths that were asked for, in order.
     pub fn requests(&self) -> Vec<String> {
+        let requests = self.log().into_iter();
+        requests.map(|request| request.path).collect()
+    }
+
+    /// What was sent to `path`, in order.
+    pub fn sent(&self, path: &str) -> Vec<Vec<u8>> {
+        let requests = self.log().into_iter();
+        let there = requests.filter(|request| request.path == path);
+        there.map(|request| request.body).collect()
+    }
+
+    fn log(&self) -> Vec<Request> {
         let requests = self.requests.lock();
         requests.unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -48,19 +70,29 @@ impl Server {
 fn answer(
     mut stream: TcpStream,
     contents: &BTreeMap<String, Vec<u8>>,
-    log: &Mutex<Vec<String>>,
+    log: &Mutex<Vec<Request>>,
 ) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream.try_clone()?);
     let mut request = String::new();
     reader.read_line(&mut request)?;
     let mut header = String::new();
+    let mut length = 0;
     while reader.read_line(&mut header)? > 2 {
+        let (name, value) = header.split_once(':').unwrap_or_default();
+        if name.eq_ignore_ascii_case("content-length") {
+            length = value.trim().parse().unwrap_or(0);
+        }
         header.clear();
     }
+    let mut body = vec![0; LIMIT.min(length)];
+    reader.read_exact(&mut body)?;
     let path = request.split_whitespace().nth(1).unwrap_or_default();
     let path = path.trim_start_matches('/');
     let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
-    log.push(path.to_string());
+    log.push(Request {
+        path: path.to_string(),
+        body,
+    });
     drop(log);
     let (status, body) = match contents.get(path) {
         Some(body) => ("200 OK", body.as_slice()),
@@ -77,7 +109,6 @@ fn answer(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Read;
 
     #[test]
     fn contents_are_served_and_requests_are_logged() {
@@ -93,6 +124,11 @@ mod tests {
         assert!(get("a.ign").ends_with("Content-Length: 2\r\nConnection: close\r\n\r\n{}"));
         assert!(get("b").starts_with("HTTP/1.1 404 "));
         assert_eq!(server.requests(), ["a.ign", "b"]);
+        let mut stream = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
+        let head = "POST /c HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n";
+        write!(stream, "{head}hello").unwrap();
+        stream.read_to_string(&mut String::new()).unwrap();
+        assert_eq!(server.sent("c"), [b"hello"]);
         assert!(server.url("x").starts_with("http://10.0.2.2:"));
     }
 }

@@ -34,6 +34,8 @@ pub struct Call {
     pub url: String,
     /// Besides those that every request has.
     pub headers: Vec<(String, String)>,
+    /// What is sent along.
+    pub body: Option<Vec<u8>>,
     /// Statuses below 500 after which trying again helps.
     pub again: &'static [u16],
     /// Whether the config's proxies may be used.
@@ -56,6 +58,7 @@ impl Call {
             method: Method::GET,
             url: url.into(),
             headers: Vec::new(),
+            body: None,
             again: &[],
             reach: Reach::World,
         }
@@ -107,6 +110,24 @@ pub fn probe(call: &Call, fetcher: &Fetcher, name: &str) -> Result<HeaderMap, Fe
                 Err(Failed::ForNow(format!("the server answered {status}")))
             }
             _ => Ok(response.headers().clone()),
+        }
+    })
+}
+
+/// Sends `call`, which must be answered with success; redirects are not
+/// followed.
+pub fn deliver(call: &Call, fetcher: &Fetcher, name: &str) -> Result<(), FetchError> {
+    patiently(name, fetcher, |deadline| {
+        let response = send(call, &call.url, &call.headers, fetcher, deadline, name)?;
+        match response.status() {
+            status if status.is_success() => Ok(()),
+            status if status.is_server_error() => {
+                Err(Failed::ForNow(format!("the server answered {status}")))
+            }
+            status => Err(Failed::ForGood(FetchError::Status {
+                name: name.to_owned(),
+                status: status.as_u16(),
+            })),
         }
     })
 }
@@ -200,8 +221,11 @@ fn send(
             (agent, redirected(builder, forward))
         }
     };
-    let request = builder.body(()).map_err(|error| refused(error.into()))?;
-    let result = agent.run(request);
+    let result = match &call.body {
+        None => builder.body(()).map(|request| agent.run(request)),
+        Some(body) => builder.body(&body[..]).map(|request| agent.run(request)),
+    };
+    let result = result.map_err(|error| refused(error.into()))?;
     judge(result, proxy, name, refused)
 }
 

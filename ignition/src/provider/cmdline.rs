@@ -69,6 +69,12 @@ pub fn platform_id(cmdline: &Cmdline) -> Result<Option<String>, ProviderError> {
     Ok(argument(&text, "ignition.platform.id").map(str::to_owned))
 }
 
+/// The value of `ignition.report_url=`: whom to tell when first boot fails.
+pub fn report_url(cmdline: &Cmdline) -> Result<Option<String>, ProviderError> {
+    let text = cmdline.text()?;
+    Ok(argument(&text, "ignition.report_url").map(str::to_owned))
+}
+
 /// Whether `ignition.experimental=1` accepts the spec that changes.
 pub fn experimental(cmdline: &Cmdline) -> Result<bool, ProviderError> {
     let text = cmdline.text()?;
@@ -110,10 +116,13 @@ mod tests {
 
     #[test]
     fn other_arguments_are_ours() {
-        let (_file, cmdline) = with("ignition.experimental=1\n");
+        let (_file, cmdline) = with("ignition.experimental=1 ignition.report_url=http://h/r\n");
         assert!(experimental(&cmdline).unwrap());
+        let url = report_url(&cmdline).unwrap();
+        assert_eq!(url.as_deref(), Some("http://h/r"));
         let (_file, cmdline) = with("ignition.experimental=0 quiet\n");
         assert!(!experimental(&cmdline).unwrap());
+        assert_eq!(report_url(&cmdline).unwrap(), None);
     }
 
     #[test]

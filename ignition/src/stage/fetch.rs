@@ -12,6 +12,7 @@ use crate::config::{Accepts, Passwd, Resource, Storage, list};
 use crate::fetch::{FetchError, Fetcher, Network, public_name};
 use crate::log;
 use crate::provider::{self, Cmdline, Provider, ProviderError, Raw};
+use crate::report::Asked;
 use crate::state::{self, FetchedConfig, State};
 
 use super::{Settings, StageError, disks, kargs};
@@ -36,11 +37,15 @@ pub fn run(settings: &Settings, network: Network) -> Result<(), StageError> {
         fetcher: Fetcher::new(network, settings.fetch_timeout).on_platform(&settings.platform),
         parts: Vec::new(),
         state: State::default(),
+        asked: None,
         accepts: settings.accepts,
     };
-    match collector.collect(settings) {
-        Ok(merged) => {
-            let config = collector.accept(merged)?;
+    let merged = collector.collect(settings);
+    if let Some(asked) = &collector.asked {
+        asked.save(settings)?;
+    }
+    match merged.and_then(|merged| collector.accept(merged)) {
+        Ok(config) => {
             state::save(&settings.config_cache, &config)?;
             collector.state.save(&settings.state_file)?;
             let asked = [
@@ -58,11 +63,18 @@ pub fn run(settings: &Settings, network: Network) -> Result<(), StageError> {
             ));
             match network::needed(&config) {
                 Some(key) if network == Network::Absent => ask_for_network(settings, &key),
+                None if Asked::waits(settings, network)? => {
+                    ask_for_network(settings, "telling of a failure, if there is one")
+                }
                 _ => Ok(()),
             }
         }
         Err(error) => match needed_network(&error) {
             Some(reason) if network == Network::Absent => ask_for_network(settings, &reason),
+            None if Asked::waits(settings, network)? => {
+                log::warn(&error.to_string());
+                ask_for_network(settings, "telling of this")
+            }
             _ => Err(error),
         },
     }
@@ -104,6 +116,7 @@ struct Collector {
     fetcher: Fetcher,
     parts: Vec<(Document, Config)>,
     state: State,
+    asked: Option<Asked>,
     accepts: Accepts,
 }
 
@@ -172,6 +185,7 @@ impl Collector {
             self.configure(&child.config)?;
             return self.render(child, depth + 1);
         }
+        self.asked = Asked::by(&config).or_else(|| self.asked.take());
         let merge = list(references.merge.as_ref());
         let places: Vec<_> = (0..merge.len())
             .map(|number| format!("ignition.config.merge.{number}"))

@@ -36,6 +36,7 @@ pub use error::FilesError;
 pub use keys::KeysFile;
 #[cfg(feature = "tools")]
 pub(crate) use record::PATH as RECORD;
+pub(crate) use record::rfc3339;
 
 /// Working directory of this stage, on the root's disk. Removed at the end.
 const WORK: &str = "/etc/.ignition";

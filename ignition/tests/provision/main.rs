@@ -8,6 +8,7 @@ mod objects;
 mod providers;
 mod reach;
 mod server;
+mod telling;
 mod tftp;
 
 use std::fs;

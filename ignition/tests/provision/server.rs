@@ -17,6 +17,7 @@ pub struct Request {
     /// The target: a path, or what a proxy is asked for.
     pub path: String,
     headers: BTreeMap<String, String>,
+    pub body: Vec<u8>,
 }
 
 impl Request {
@@ -25,21 +26,26 @@ impl Request {
     }
 
     fn read(stream: impl Read) -> Option<Self> {
-        let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
+        let mut stream = BufReader::new(stream);
+        let mut lines = stream.by_ref().lines().map_while(Result::ok);
         let first = lines.next()?;
         let mut words = first.split(' ');
         let (method, path) = (words.next()?.to_owned(), words.next()?.to_owned());
-        let headers = lines
+        let headers: BTreeMap<_, _> = lines
             .take_while(|line| !line.is_empty())
             .filter_map(|line| {
                 let (name, value) = line.split_once(':')?;
                 Some((name.to_ascii_lowercase(), value.trim().to_owned()))
             })
             .collect();
+        let length = headers.get("content-length").map_or("0", String::as_str);
+        let mut body = vec![0; length.parse().ok()?];
+        stream.read_exact(&mut body).ok()?;
         Some(Self {
             method,
             path,
             headers,
+            body,
         })
     }
 }

@@ -63,6 +63,7 @@ fn a_config_comes_out_exactly_and_only_once_after_five_power_cuts(context: &Cont
         config::check_large(vm)?;
         check_host(vm)?;
         log_in_as_a_user(vm, &key)?;
+        check_report(vm)?;
         usr_cannot_be_written(vm)?;
         vm.exec_ok("echo changed by hand > /etc/e2e/file-000")?;
         let before = vm.exec_ok(IDENTITY)?;
@@ -82,10 +83,26 @@ fn a_config_comes_out_exactly_and_only_once_after_five_power_cuts(context: &Cont
 /// All that first boot makes and later boots leave alone. Inode numbers where
 /// there is no overlay.
 const IDENTITY: &str = "cat /etc/.ignition-result.json /etc/machine-id \
+    /var/lib/ballast/ignition/report.json \
     /etc/ssh/ssh_host_ed25519_key.pub /etc/passwd /etc/group; \
     find /etc/e2e -printf '%p %m %U:%G %T@\\n' | sort; \
     find /var/lib/e2e /opt/e2e /srv/shared -printf '%p %i %m %U:%G %T@\\n' | sort; \
     find /home/ada/.ssh /var/lib/ben/.ssh -printf '%p %i %m %U:%G %T@\\n' | sort";
+
+/// What was done by which stage, for whoever asks on the host.
+fn check_report(vm: &mut Vm) -> Result<()> {
+    let report = vm.exec_ok("ignition report")?;
+    for part in [
+        ": provisioned, ",
+        "  fetch-offline ",
+        "  files ",
+        "wrote path=/etc/e2e/file-000",
+        "provisioned path=/etc/.ignition-result.json",
+    ] {
+        contains("the report", &report, part)?;
+    }
+    Ok(())
+}
 
 fn make_key(context: &Context) -> Result<std::path::PathBuf> {
     let key = context.file("ada");

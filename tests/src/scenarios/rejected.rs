@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use image::host::capture;
 use qemu::Setup;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::context::{Context, STEP, contains};
 use crate::disk::Disk;
@@ -39,7 +39,8 @@ pub const SCENARIOS: &[Scenario] = &[
     scenario!(
         a_fetched_config_with_a_wrong_hash_stops_first_boot,
         3,
-        "A config from the network that does not match its hash stops the machine with both hashes."
+        "A config from the network that does not match its hash stops the machine with both hashes, \
+         and whoever the config names is told."
     ),
 ];
 
@@ -130,23 +131,29 @@ fn a_file_system_that_is_in_the_way_is_named_and_kept(context: &Context) -> Resu
 
 fn a_fetched_config_with_a_wrong_hash_stops_first_boot(context: &Context) -> Result<()> {
     let child = br#"{ "ignition": { "version": "3.6.0" } }"#.to_vec();
-    let server = Server::start(BTreeMap::from([("child.ign".to_string(), child)]))?;
+    let told = ("told".to_string(), b"thanks".to_vec());
+    let server = Server::start(BTreeMap::from([("child.ign".to_string(), child), told]))?;
     let wrong = "0".repeat(64);
     let config = json!({
         "ignition": { "version": "3.6.0", "config": { "merge": [{
             "source": server.url("child.ign"),
             "verification": { "hash": format!("sha256-{wrong}") } }] } },
-        "storage": { "files": [{ "path": WITNESS }] }
+        "storage": { "files": [{ "path": WITNESS }, {
+            "path": "/etc/ballast/provisioning-report-url",
+            "contents": { "source": format!("data:,{}", server.url("told")) } }] }
     });
     let config = context.config(&config)?;
     let url = server.url("child.ign");
     stops(context, |setup| setup.ignition(config), &[&url, &wrong])?;
     ensure!(
-        server.requests() == ["child.ign"],
+        server.requests() == ["child.ign", "told"],
         "asked {:?}",
         server.requests()
     );
-    Ok(())
+    let told = server.sent("told").concat();
+    let told: Value = serde_json::from_slice(&told).context("what was told is not JSON")?;
+    ensure!(told["stage"] == "fetch" && told["final"] == true, "{told}");
+    contains("what was told", &told.to_string(), &wrong)
 }
 
 /// Fails unless first boot stops saying all of `parts`, does not reboot, and

@@ -53,7 +53,7 @@ pub fn write(root: &Root, state: &State) -> Result<(), FilesError> {
 
 /// `seconds` since 1970 as RFC 3339, in UTC. The calendar computation is
 /// H. Hinnant's "days to civil" for the proleptic Gregorian calendar.
-fn rfc3339(seconds: u64) -> String {
+pub(crate) fn rfc3339(seconds: u64) -> String {
     let (days, second) = (seconds / 86_400, seconds % 86_400);
     // Days since 0000-03-01; an era is 400 years.
     let days = days + 719_468;

@@ -227,6 +227,8 @@ fn what_is_in_the_way_of_a_file_system_is_seen_before_a_table_is_written() {
         fetch_timeout: std::time::Duration::ZERO,
         cmdline: "/proc/cmdline".into(),
         system: System::default(),
+        keys_file: crate::stage::files::KeysFile::default(),
+        accepts: crate::config::Accepts::Stable,
     };
     let run = |format| super::super::run(&settings, &config(format), &state);
     let message = run("ext4").unwrap_err().to_string();
