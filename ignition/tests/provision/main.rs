@@ -487,8 +487,9 @@ fn stages_without_work_refuse_a_cache_that_asks_for_some() {
     for stage in [Stage::Kargs, Stage::Disks, Stage::Mount, Stage::Umount] {
         host.run(stage).unwrap();
     }
-    let arguments = v3(json!({"kernelArguments": {"shouldExist": ["x"]}}));
-    fs::write(&host.settings.config_cache, arguments.to_string()).unwrap();
+    let bound = json!({"name": "x", "device": "/dev/x", "cex": {"enabled": true}});
+    let bound = v3(json!({"storage": {"luks": [bound]}}));
+    fs::write(&host.settings.config_cache, bound.to_string()).unwrap();
     assert!(host.run(Stage::Disks).is_err());
     assert!(host.directory.path().exists());
 }

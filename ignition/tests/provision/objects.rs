@@ -142,7 +142,8 @@ fn an_object_that_is_kept_back_is_final_and_named() {
     let error = read(clouds("qemu", &s3, &nobody()), "s3://other/x").unwrap_err();
     assert_eq!(
         error.to_string(),
-        "fetching s3://other/x: the server answered 404"
+        "fetching s3://other/x: the server answered 404; there is nothing at this address: \
+         check its spelling"
     );
 }
 

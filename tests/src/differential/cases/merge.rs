@@ -310,11 +310,11 @@ fn specs() -> Vec<Case> {
     let keys = [
         (
             "user_should_exist",
-            json!({"passwd": {"users": [{"name": "old", "shouldExist": false}]}}),
+            json!({"passwd": {"users": [{"name": "old", "shouldExist": false}, {"name": "new"}]}}),
         ),
         (
             "group_should_exist",
-            json!({"passwd": {"groups": [{"name": "spare", "shouldExist": false}]}}),
+            json!({"passwd": {"groups": [{"name": "spare", "shouldExist": false}, {"name": "new"}]}}),
         ),
         (
             "proxy",
