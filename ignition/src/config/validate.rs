@@ -765,9 +765,6 @@ mod tests {
             r#""systemd": {"units": [{"name": "a.service", "enabled": true, "contents": "[Unit]\nAfter=b"}]}"#,
         );
         assert!(found[0].contains("[Install]"), "{found:?}");
-        let found =
-            warnings(r#""systemd": {"units": [{"name": "a.service", "contents": "After=b"}]}"#);
-        assert!(found[0].contains("no [Section]"), "{found:?}");
         let found = warnings(
             r#""systemd": {"units": [{"name": "a.service", "mask": true, "contents": "[Unit]"}]}"#,
         );

@@ -19,7 +19,7 @@ pub struct Difference {
 
 /// All of them, in the order of the table. The first is seen by how the programs end, for
 /// any config.
-const ALL: [Difference; 18] = [
+const ALL: [Difference; 19] = [
     Difference {
         when: "a config that cannot be carried out (an account's home that is no absolute path, an entry below a file, a name with a colon, …)",
         theirs: "fails in the middle of carrying it out",
@@ -111,6 +111,16 @@ const ALL: [Difference; 18] = [
         cases: &[
             "units/unit_and_a_file_there",
             "units/unit_masked_and_a_file_there",
+        ],
+    },
+    Difference {
+        when: "a unit's setting before the first section, or a section without a name",
+        theirs: "takes it",
+        ours: "refuses it, with the line",
+        why: "systemd ignores the setting, which was not meant",
+        cases: &[
+            "units/unit_syntax_no_section",
+            "units/unit_syntax_empty_section",
         ],
     },
     Difference {

@@ -69,12 +69,6 @@ fn contents(key: &str, unit: &Unit, check: &mut Check<'_>) {
     }
     match sections(text) {
         Ok(sections) => {
-            if sections.is_empty() {
-                check.warn(
-                    &key,
-                    "no [Section]: systemd ignores the settings before the first",
-                );
-            }
             if unit.enabled == Some(true) && !sections.iter().any(|s| s == "Install") {
                 let message = format!(
                     "{:?} is enabled, but has no [Install] section, so that has no effect",
@@ -101,11 +95,13 @@ fn sections(text: &str) -> Result<Vec<String>, String> {
             let refuse = |what| Err(format!("line {} of the unit: {what}", number + 1));
             if let Some(rest) = line.strip_prefix('[') {
                 match rest.strip_suffix(']') {
-                    Some(name) => names.push(name.to_owned()),
-                    None => return refuse("a section header is not closed with ]"),
+                    Some(name) if !name.is_empty() => names.push(name.to_owned()),
+                    _ => return refuse("a section header is not closed with ]"),
                 }
             } else if !line.contains('=') {
                 return refuse("expected [Section] or Key=value");
+            } else if names.is_empty() {
+                return refuse("a setting before the first [Section]");
             }
         }
         continued = line.ends_with('\\');
