@@ -9,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 use bootloader::block::FileDisk;
 use bootloader::gpt::Partition;
 use bootloader::{Gpt, SlotTable};
+use image::host::capture;
 
 /// Bytes in a block of every disk here.
 const BLOCK: u64 = 512;
@@ -138,13 +139,35 @@ impl Disk {
         self.write(label, 0, &bytes)
     }
 
-    /// What `debugfs` says to `request` about the host's own file system.
+    /// What `debugfs` says to `request` about the host's own file system, as the next boot
+    /// would find it: what is in the journal counts.
     pub fn debugfs(&self, context: &crate::context::Context, request: &str) -> Result<String> {
-        let offset = self.partition("root")?.first_lba * BLOCK;
-        let file = format!("{}?offset={offset}", self.0.display());
+        let root = self.partition("root")?;
+        // A copy: e2fsck opens the file again after the journal, without an offset.
+        let copy = self.0.with_extension("root");
+        let length = root.block_count() * BLOCK;
+        let mut dd = Command::new("dd");
+        dd.arg(format!("if={}", self.0.display()))
+            .arg(format!("of={}", copy.display()))
+            .arg(format!("skip={}", root.first_lba * BLOCK))
+            .arg(format!("count={length}"))
+            .args(["bs=1M", "iflag=skip_bytes,count_bytes", "conv=sparse"]);
+        capture(&mut dd)?;
+        let mut replay = context.tool("e2fsck");
+        let output = replay
+            .args(["-y", "-E", "journal_only"])
+            .arg(&copy)
+            .output()?;
+        // 1: something was corrected.
+        ensure!(
+            matches!(output.status.code(), Some(0 | 1)),
+            "replaying the journal: {}",
+            String::from_utf8_lossy(&[output.stdout, output.stderr].concat())
+        );
         let mut debugfs = context.tool("debugfs");
         // It ends with 0 whatever it finds; what is wrong is in its words.
-        let output = debugfs.args(["-R", request, &file]).output()?;
+        let output = debugfs.args(["-R", request]).arg(&copy).output()?;
+        fs::remove_file(&copy).context("removing a copy of root")?;
         let text = [output.stdout, output.stderr].concat();
         Ok(String::from_utf8_lossy(&text).into_owned())
     }
