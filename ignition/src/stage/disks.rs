@@ -173,6 +173,25 @@ impl Context<'_> {
         self.device(at)
     }
 
+    /// The device, if it is there and will still be what it is once `tables` are written.
+    fn lasting(
+        &self,
+        at: &Subject<'_>,
+        tables: &[table::Decided<'_>],
+    ) -> Result<Option<Device>, DisksError> {
+        // It may be a partition or an array that is still to be made.
+        if !Path::new(at.name).exists() {
+            return Ok(None);
+        }
+        let device = self.device(at)?;
+        for table in tables {
+            if table.changes(&self.kernel, &device)? {
+                return Ok(None);
+            }
+        }
+        Ok(Some(device))
+    }
+
     /// The device, which is there.
     fn device(&self, at: &Subject<'_>) -> Result<Device, DisksError> {
         let device = self.kernel.device(Path::new(at.name));

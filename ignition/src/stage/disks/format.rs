@@ -43,16 +43,7 @@ pub fn foresee(
     }
     let journal = Journal::open(root)?;
     for (at, wanted, format) in entries(context, filesystems) {
-        // It may be a partition that is still to be made.
-        if !Path::new(at.name).exists() {
-            continue;
-        }
-        let device = context.device(&at)?;
-        let mut changed = false;
-        for table in tables {
-            changed |= table.changes(&context.kernel, &device)?;
-        }
-        if !changed {
+        if let Some(device) = context.lasting(&at, tables)? {
             decide(context, &journal, at, device, wanted, format)?;
         }
     }

@@ -49,16 +49,7 @@ pub fn foresee(
 ) -> Result<(), DisksError> {
     let journal = Journal::open(root)?;
     for (at, wanted, key) in entries(context, volumes, keys) {
-        // It may be a partition or an array that is still to be made.
-        if !Path::new(at.name).exists() {
-            continue;
-        }
-        let device = context.device(&at)?;
-        let mut changed = false;
-        for table in tables {
-            changed |= table.changes(&context.kernel, &device)?;
-        }
-        if !changed {
+        if let Some(device) = context.lasting(&at, tables)? {
             decide(context, &journal, at, device, wanted, key)?;
         }
     }

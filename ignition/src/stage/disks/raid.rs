@@ -47,14 +47,8 @@ pub fn foresee(
     let journal = Journal::open(root)?;
     'arrays: for (index, wanted) in arrays.iter().enumerate() {
         for at in subjects(context, index, wanted) {
-            if !Path::new(at.name).exists() {
+            if context.lasting(&at, tables)?.is_none() {
                 continue 'arrays;
-            }
-            let device = context.device(&at)?;
-            for table in tables {
-                if table.changes(&context.kernel, &device)? {
-                    continue 'arrays;
-                }
             }
         }
         decide(context, &journal, index, wanted, disks, &mut Claims::new())?;
