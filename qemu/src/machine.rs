@@ -50,6 +50,8 @@ pub struct Machine {
     pub group: Option<Group>,
     /// Control socket of the emulator of a TPM that the machine has (swtpm(8)).
     pub tpm: Option<PathBuf>,
+    /// Directory that the guest's gateway serves by TFTP.
+    pub tftp: Option<PathBuf>,
     /// What happens at power on.
     pub start: Start,
 }
@@ -243,6 +245,9 @@ impl Machine {
         for Forward { host, guest } in &self.forwards {
             user += &format!(",hostfwd=tcp:127.0.0.1:{host}-:{guest}");
         }
+        if let Some(directory) = &self.tftp {
+            user += &format!(",tftp={}", escape(directory));
+        }
         args.push("-netdev", user);
         // Without an option ROM the firmware does not try to boot from it.
         args.push("-device", "virtio-net-pci,netdev=net0,romfile=");
@@ -351,6 +356,7 @@ mod tests {
             forwards: vec![Forward { host: 0, guest: 22 }],
             group: None,
             tpm: None,
+            tftp: None,
             start: Start::Firmware,
         }
     }
@@ -407,6 +413,7 @@ mod tests {
                 mac: "52:54:00:aa:bb:cc".to_string(),
             }),
             tpm: Some("/run/vm/tpm,0".into()),
+            tftp: Some("/srv/boot,files".into()),
             ..plain()
         };
         check(&machine, include_str!("../tests/golden/everything.txt"));

@@ -49,6 +49,7 @@ pub struct Setup {
     pub(crate) kernel_arguments: Vec<String>,
     pub(crate) extra_disks: Vec<PathBuf>,
     pub(crate) tpm: Option<PathBuf>,
+    pub(crate) tftp: Option<PathBuf>,
     pub(crate) results: Option<PathBuf>,
 }
 
@@ -70,6 +71,7 @@ impl Setup {
             kernel_arguments: Vec::new(),
             extra_disks: Vec::new(),
             tpm: None,
+            tftp: None,
             results: None,
         }
     }
@@ -129,6 +131,14 @@ impl Setup {
     #[must_use]
     pub fn tpm(mut self, socket: impl Into<PathBuf>) -> Self {
         self.tpm = Some(socket.into());
+        self
+    }
+
+    /// Serves a directory by TFTP, to this machine only, at the address of its gateway,
+    /// 10.0.2.2.
+    #[must_use]
+    pub fn tftp(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.tftp = Some(directory.into());
         self
     }
 
@@ -260,6 +270,7 @@ impl Setup {
             forwards,
             group: self.group.as_deref().map(|name| group(name, dir)),
             tpm: self.tpm.clone(),
+            tftp: self.tftp.clone(),
             start: Start::Firmware,
         })
     }

@@ -129,6 +129,7 @@ impl Setup {
             forwards: Vec::new(),
             group: None,
             tpm: None,
+            tftp: None,
             start: Start::Firmware,
         };
         machine.args()
