@@ -14,6 +14,7 @@ pub const HOST_AS_SEEN_BY_GUESTS: &str = "10.0.2.2";
 /// Serves until the process ends.
 pub struct Server {
     port: u16,
+    contents: Arc<Mutex<Contents>>,
     requests: Arc<Mutex<Vec<Request>>>,
 }
 
@@ -24,23 +25,41 @@ struct Request {
     body: Vec<u8>,
 }
 
+type Contents = BTreeMap<String, Vec<u8>>;
+
 /// Longest body that is taken, in bytes.
 const LIMIT: usize = 1 << 20;
 
 impl Server {
     /// Serves `contents`, keyed by path without the leading slash.
-    pub fn start(contents: BTreeMap<String, Vec<u8>>) -> Result<Self> {
+    pub fn start(contents: Contents) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").context("listening on 127.0.0.1")?;
         let port = listener.local_addr().context("finding the port")?.port();
+        let contents = Arc::new(Mutex::new(contents));
         let requests = Arc::new(Mutex::new(Vec::new()));
-        let log = Arc::clone(&requests);
+        let (served, log) = (Arc::clone(&contents), Arc::clone(&requests));
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 // A guest that breaks off asks again.
-                let _ = answer(stream, &contents, &log);
+                let _ = answer(stream, &served, &log);
             }
         });
-        Ok(Self { port, requests })
+        Ok(Self {
+            port,
+            contents,
+            requests,
+        })
+    }
+
+    /// Serves `content` as `path` from now on.
+    pub fn put(&self, path: &str, content: impl Into<Vec<u8>>) {
+        let mut contents = self.contents.lock().unwrap_or_else(PoisonError::into_inner);
+        contents.insert(path.to_string(), content.into());
+    }
+
+    /// Its port on this machine's loopback interface.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// Where a guest finds `path`.
@@ -69,7 +88,7 @@ impl Server {
 
 fn answer(
     mut stream: TcpStream,
-    contents: &BTreeMap<String, Vec<u8>>,
+    contents: &Mutex<Contents>,
     log: &Mutex<Vec<Request>>,
 ) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream.try_clone()?);
@@ -94,16 +113,19 @@ fn answer(
         body,
     });
     drop(log);
-    let (status, body) = match contents.get(path) {
-        Some(body) => ("200 OK", body.as_slice()),
-        None => ("404 Not Found", &b"no such path\n"[..]),
+    let contents = contents.lock().unwrap_or_else(PoisonError::into_inner);
+    let found = contents.get(path).cloned();
+    drop(contents);
+    let (status, body) = match found {
+        Some(body) => ("200 OK", body),
+        None => ("404 Not Found", b"no such path\n".to_vec()),
     };
     let length = body.len();
     write!(
         stream,
         "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
     )?;
-    stream.write_all(body)
+    stream.write_all(&body)
 }
 
 #[cfg(test)]
@@ -123,7 +145,9 @@ mod tests {
         };
         assert!(get("a.ign").ends_with("Content-Length: 2\r\nConnection: close\r\n\r\n{}"));
         assert!(get("b").starts_with("HTTP/1.1 404 "));
-        assert_eq!(server.requests(), ["a.ign", "b"]);
+        server.put("b", "new");
+        assert!(get("b").ends_with("new"));
+        assert_eq!(server.requests(), ["a.ign", "b", "b"]);
         let mut stream = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
         let head = "POST /c HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n";
         write!(stream, "{head}hello").unwrap();

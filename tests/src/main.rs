@@ -11,6 +11,7 @@ mod disk;
 mod http;
 mod peers;
 mod plan;
+mod relay;
 mod report;
 mod repository;
 mod results;

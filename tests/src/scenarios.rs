@@ -2,6 +2,7 @@
 
 mod example;
 mod failing;
+mod fetching;
 mod host;
 mod kargs;
 mod provisioning;
@@ -18,6 +19,7 @@ pub fn all() -> Vec<Scenario> {
         update::SCENARIOS,
         provisioning::SCENARIOS,
         volumes::SCENARIOS,
+        fetching::SCENARIOS,
         failing::SCENARIOS,
         kargs::SCENARIOS,
         host::SCENARIOS,

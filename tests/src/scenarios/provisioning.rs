@@ -1,65 +1,63 @@
 //! First boot with a config that is carried out, also when it is cut off.
 
 use image::host::capture;
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use qemu::Vm;
-use serde_json::json;
-use sha2::{Digest, Sha256};
 
 use crate::config;
 use crate::context::{BOOT, Context, STEP, booted, contains, same};
 use crate::disk::Disk;
-use crate::http::Server;
 use crate::scenario::{Scenario, scenario};
+use crate::scenarios::kargs;
 use crate::trial::{DISK_GIB, VERSION};
 
-pub const SCENARIOS: &[Scenario] = &[
-    scenario!(
-        a_config_comes_out_exactly_and_only_once_after_five_power_cuts,
-        10,
-        "The power cut when the kernel starts, while root is made, when it was made, in the \
+pub const SCENARIOS: &[Scenario] = &[scenario!(
+    a_config_comes_out_exactly_and_only_once_after_five_power_cuts,
+    12,
+    "The power cut when the kernel starts, while root is made, when it was made, in the \
          middle of writing files and right after the switch to the host: each boot gets further \
-         than the last one. 200 files, users, groups, units and links come out exactly, and \
-         another boot provisions nothing."
-    ),
-    scenario!(
-        configs_are_fetched_merged_and_replaced_over_http,
-        3,
-        "A config named by a kernel argument is fetched in the initrd, with what it merges and replaces, verified."
-    ),
-];
+         than the last one. 200 files, users, groups, units and links come out exactly, kernel \
+         arguments hold after one reboot more, and another boot provisions nothing."
+)];
 
-/// Moments of a first boot in their order. A boot that reaches one has made good what the
-/// cut before it left behind.
-const MOMENTS: [&str; 5] = [
+/// Moments of a first boot in their order, before it reboots into its kernel arguments. A
+/// boot that reaches one has made good what the cut before it left behind.
+const BEFORE: [&str; 3] = [
     "Linux version ",
     "Starting systemd-repart.service",
     "Finished systemd-repart.service",
+];
+
+/// The same after that.
+const AFTER: [&str; 2] = [
     "ignition: wrote path=/etc/e2e/deep/er/file-101",
     "Welcome to ",
 ];
 
+/// One after each cut, the first one, and the one into the kernel arguments.
+const BOOTS: usize = BEFORE.len() + AFTER.len() + 2;
+
 fn a_config_comes_out_exactly_and_only_once_after_five_power_cuts(context: &Context) -> Result<()> {
     let key = make_key(context)?;
     let public = std::fs::read_to_string(key.with_extension("pub"))?;
-    let config = context.config(&config::large(public.trim()))?;
+    let mut config = config::large(public.trim());
+    config["kernelArguments"] = kargs::wanted();
+    let config = context.config(&config)?;
     let disk = context.file("disk.img");
     let disk = Disk::copy(&context.prepared().disk_image(), disk, DISK_GIB)?;
     context.boot(&context.setup_on(&disk).ignition(config), |vm| {
-        for moment in MOMENTS {
-            vm.cut_power_when(moment, BOOT)
-                .with_context(|| format!("waiting to cut the power at {moment:?}"))?;
-            vm.power_on()?;
-        }
+        cut_power(vm, &BEFORE)?;
+        vm.wait_reboot(BOOT)?;
+        vm.expect("kernel arguments of this host: +e2e.text=", STEP)?;
+        cut_power(vm, &AFTER)?;
         let boot = vm.wait_boot_complete(BOOT)?;
         booted(&boot, VERSION, "a", "normal")?;
         check_banner(vm)?;
+        kargs::started(vm, BOOTS)?;
+        kargs::hold(vm)?;
         config::check_large(vm)?;
         check_host(vm)?;
         log_in_as_a_user(vm, &key)?;
@@ -71,6 +69,8 @@ fn a_config_comes_out_exactly_and_only_once_after_five_power_cuts(context: &Cont
         vm.wait_reboot(STEP)?;
         let boot = vm.wait_boot_complete(BOOT)?;
         booted(&boot, VERSION, "a", "normal")?;
+        kargs::started(vm, BOOTS + 1)?;
+        kargs::hold(vm)?;
         let after = vm.exec_ok(IDENTITY)?;
         same("what must not change with a second boot", &after, &before)?;
         let file = vm.exec_ok("cat /etc/e2e/file-000")?;
@@ -78,6 +78,16 @@ fn a_config_comes_out_exactly_and_only_once_after_five_power_cuts(context: &Cont
         let running = vm.exec("systemctl is-system-running --wait")?;
         same("the state of the system", &running.stdout, "running")
     })
+}
+
+/// Cuts the power at each of these moments, and switches the machine on again.
+fn cut_power(vm: &mut Vm, moments: &[&str]) -> Result<()> {
+    for moment in moments {
+        vm.cut_power_when(moment, BOOT)
+            .with_context(|| format!("waiting to cut the power at {moment:?}"))?;
+        vm.power_on()?;
+    }
+    Ok(())
 }
 
 /// All that first boot makes and later boots leave alone. Inode numbers where
@@ -95,6 +105,7 @@ fn check_report(vm: &mut Vm) -> Result<()> {
     for part in [
         ": provisioned, ",
         "  fetch-offline ",
+        "  kargs ",
         "  files ",
         "wrote path=/etc/e2e/file-000",
         "provisioned path=/etc/.ignition-result.json",
@@ -209,65 +220,4 @@ fn usr_cannot_be_written(vm: &mut Vm) -> Result<()> {
         "/usr is {table}"
     );
     Ok(())
-}
-
-fn configs_are_fetched_merged_and_replaced_over_http(context: &Context) -> Result<()> {
-    let file = |path: &str, text: &str| {
-        json!({ "ignition": { "version": "3.6.0" },
-                "storage": { "files": [{ "path": path, "mode": 420,
-                    "contents": { "source": format!("data:,{text}") } }] } })
-        .to_string()
-        .into_bytes()
-    };
-    let hash = |bytes: &[u8]| -> String {
-        let digest = Sha256::digest(bytes);
-        digest.iter().map(|b| format!("{b:02x}")).collect()
-    };
-    let (child, replaced) = (file("/etc/e2e-child", "child"), file("/etc/e2e-new", "new"));
-    let inline = file("/etc/e2e-inline", "inline");
-    let contents = BTreeMap::from([("child.ign".to_string(), child.clone())]);
-    let children = Server::start(contents)?;
-    let old = json!({
-        "ignition": { "version": "3.6.0", "config": { "replace": {
-            "source": children.url("new.ign"),
-            "verification": { "hash": format!("sha256-{}", hash(&replaced)) } } } },
-        "storage": { "files": [{ "path": "/etc/e2e-old" }] }
-    });
-    // The address of the second server is in the first one's configs.
-    let second = Server::start(BTreeMap::from([
-        ("new.ign".to_string(), replaced.clone()),
-        ("body".to_string(), b"fetched body\n".to_vec()),
-    ]))?;
-    let old = old
-        .to_string()
-        .replace(&children.url("new.ign"), &second.url("new.ign"));
-    let top = json!({
-        "ignition": { "version": "3.6.0", "config": { "merge": [
-            { "source": children.url("child.ign"),
-              "verification": { "hash": format!("sha256-{}", hash(&child)) } },
-            { "source": format!("data:;base64,{}", BASE64.encode(&inline)) },
-            { "source": format!("data:;base64,{}", BASE64.encode(&old)) } ] } },
-        "storage": { "files": [{ "path": "/etc/e2e-body", "mode": 384,
-            "contents": { "source": second.url("body"),
-                "verification": { "hash": format!("sha256-{}", hash(b"fetched body\n")) } } }] }
-    });
-    let first = Server::start(BTreeMap::from([(
-        "top.ign".to_string(),
-        top.to_string().into_bytes(),
-    )]))?;
-    let argument = format!("ignition.config.url={}", first.url("top.ign"));
-    let setup = context.setup().kernel_argument(argument);
-    context.boot(&setup, |vm| {
-        vm.wait_boot_complete(BOOT)?;
-        let found = vm.exec("cd /etc; head -n99 e2e-* | cat; stat -c %a e2e-body")?;
-        let expected = "==> e2e-body <==\nfetched body\n\n==> e2e-child <==\nchild\n\
-            ==> e2e-inline <==\ninline\n==> e2e-new <==\nnew600\n";
-        same("what the configs wrote", &found.stdout, expected)
-    })?;
-    let asked = [first.requests(), children.requests(), second.requests()].concat();
-    same(
-        "the requests",
-        &asked.join(" "),
-        "top.ign child.ign new.ign body",
-    )
 }
