@@ -7,6 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use image::host::capture;
 use image::publish::{self, PublishOptions};
 use image::serve::{Answer, Server};
 use qemu::Vm;
@@ -26,7 +27,17 @@ use crate::http::HOST_AS_SEEN_BY_GUESTS;
 const GAP: u64 = 4 << 10;
 
 /// Where hosts have the policy.
-const POLICY: &str = "/etc/ballast/config.d/50-e2e.toml";
+const CONFIG: &str = "/etc/ballast/config.d";
+
+/// Where a new one is before it counts.
+const NEW_POLICY: &str = "/run/e2e-policy.toml";
+
+/// How long the tar file may take to a host; scaled.
+const BRING: Duration = Duration::from_secs(120);
+
+fn policy(server: &str, keys: &str) -> String {
+    format!("[update]\nserver = \"{server}\"\n{keys}\n")
+}
 
 /// A repository, served until it is dropped.
 pub struct Repository<'a> {
@@ -68,11 +79,19 @@ impl<'a> Repository<'a> {
         Ok(())
     }
 
+    /// Its port on this machine's loopback interface; it speaks http there.
+    pub fn port(&self) -> u16 {
+        self.server.as_ref().map_or(0, |s| s.address().port())
+    }
+
+    /// Where guests find it.
+    fn url(&self) -> String {
+        format!("http://{HOST_AS_SEEN_BY_GUESTS}:{}", self.port())
+    }
+
     /// A policy that follows the repository, with these further keys of `[update]`.
     fn policy(&self, keys: &str) -> String {
-        let port = self.server.as_ref().map_or(0, |s| s.address().port());
-        let server = format!("http://{HOST_AS_SEEN_BY_GUESTS}:{port}");
-        format!("[update]\nserver = \"{server}\"\n{keys}\n")
+        policy(&self.url(), keys)
     }
 
     /// A config with such a policy.
@@ -80,17 +99,44 @@ impl<'a> Repository<'a> {
         json!({
             "ignition": { "version": "3.6.0" },
             "storage": { "files": [{
-                "path": POLICY,
+                "path": format!("{CONFIG}/50-e2e.toml"),
                 "mode": 0o644,
                 "contents": { "source": data_url(self.policy(keys)) },
             }] },
         })
     }
 
-    /// Gives such a policy to a host that runs.
+    /// Gives such a policy to a host that runs, and returns once its engine has read it.
     pub fn follow(&self, vm: &mut Vm, keys: &str) -> Result<()> {
-        vm.exec_ok("mkdir -p /etc/ballast/config.d")?;
-        Ok(vm.write_file(POLICY, self.policy(keys).as_bytes())?)
+        self.follow_at(vm, &self.url(), keys)
+    }
+
+    /// The same for a host that finds the repository at another address.
+    pub fn follow_at(&self, vm: &mut Vm, server: &str, keys: &str) -> Result<()> {
+        vm.write_file(NEW_POLICY, policy(server, keys).as_bytes())?;
+        vm.exec_ok(&format!(
+            "cursor=$(journalctl --quiet --lines=1 --show-cursor | sed -n 's/^-- cursor: //p') && \
+             mkdir -p {CONFIG} && mv {NEW_POLICY} {CONFIG}/50-e2e.toml && \
+             grep -q -m 1 '^policy: read again' < <(journalctl --quiet --follow --no-tail \
+             --output=cat --after-cursor=\"$cursor\" --unit=update-engine.service 2> /dev/null)"
+        ))?;
+        Ok(())
+    }
+
+    /// Brings the repository to a host as one tar file, without the releases `left_out`.
+    pub fn bring(&self, vm: &mut Vm, to: &str, left_out: &[&str]) -> Result<()> {
+        const NAME: &str = "repository.tar";
+        let mut tar = self.context.tool("tar");
+        tar.arg("--create").arg("--file").arg(self.dir.join(NAME));
+        for version in left_out {
+            tar.arg(format!("--exclude=targets/releases/{version}"));
+        }
+        tar.arg("--directory").arg(&self.dir);
+        capture(tar.args(["metadata", "targets"]))?;
+        let fetch = format!("curl -sf -o {to} {}/{NAME}", self.url());
+        let fetched = vm.exec_within(&fetch, BRING)?;
+        ensure!(fetched.status == 0, "bringing the tar file: {fetched:?}");
+        Ok(())
     }
 
     /// Lets everything pass until `bytes` more of images were asked for; then the server

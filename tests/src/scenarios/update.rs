@@ -7,8 +7,9 @@ use bootloader::{Slot, choose};
 use qemu::Vm;
 use serde_json::{Value, json};
 
-use crate::context::{BOOT, Context, booted, same};
+use crate::context::{BOOT, Context, booted, contains, same};
 use crate::disk::Disk;
+use crate::relay::{Identity, KNOWN_TO_THE_PROXY, Proxy};
 use crate::repository::{Missing, Repository};
 use crate::scenario::{Scenario, scenario};
 use crate::trial::{BROKEN_VERSION, LATER_VERSION, TRIAL_VERSION, VERSION, slot_holds};
@@ -17,9 +18,10 @@ pub const SCENARIOS: &[Scenario] = &[
     scenario!(
         a_host_takes_good_releases_and_comes_back_from_a_bad_one,
         15,
-        "`updatectl apply` takes a release, which is tried and kept. Then by policy alone: one \
-         whose sshd cannot start is taken back and denied with the failing unit named; the \
-         next one is taken."
+        "`updatectl apply` takes a release from a tar file, which is tried and kept. Then by \
+         policy alone: one over https with an authority of its own, by a proxy, whose sshd \
+         cannot start is taken back and denied with the failing unit named; the next one, \
+         over http, is taken."
     ),
     scenario!(
         an_update_cut_off_goes_on_where_it_was,
@@ -43,9 +45,16 @@ fn a_host_takes_good_releases_and_comes_back_from_a_bad_one(context: &Context) -
     let repository = Repository::start(context)?;
     repository.publish(VERSION)?;
     repository.publish(TRIAL_VERSION)?;
+    let (identity, mut proxy) = (Identity::new()?, Proxy::closed()?);
+    proxy.open()?;
+    let inner = format!(
+        "{KNOWN_TO_THE_PROXY}:{}",
+        identity.protect(repository.port())?
+    );
     let setup = context.setup_of(&context.prepared().lived_image());
     context.warm(&setup, |vm| {
-        repository.follow(vm, "enabled = false")?;
+        repository.bring(vm, ARCHIVE, &[VERSION])?;
+        repository.follow_at(vm, ARCHIVE, "enabled = false")?;
         let applied = vm.exec_within("updatectl apply", TAKE)?;
         ensure!(applied.status == 0, "updatectl apply: {}", applied.stderr);
         same("armed", text(&status(vm)?["update"]["state"]), "armed")?;
@@ -55,7 +64,12 @@ fn a_host_takes_good_releases_and_comes_back_from_a_bad_one(context: &Context) -
         same("denied", &kept["denied"].to_string(), "[]")?;
 
         repository.publish(BROKEN_VERSION)?;
-        repository.follow(vm, "poll = \"5s\"\nreboot = \"immediately\"")?;
+        follow_by_proxy(
+            vm,
+            &repository,
+            (&format!("https://{inner}"), &proxy),
+            &identity,
+        )?;
         vm.expect(&format!("booting {BROKEN_VERSION} from slot a"), TAKE)?;
         let back = vm.wait_boot_complete_despite_failure(BOOT * 3)?;
         ensure!(
@@ -69,11 +83,46 @@ fn a_host_takes_good_releases_and_comes_back_from_a_bad_one(context: &Context) -
             "the reason does not name the unit that failed: {denied}"
         );
 
+        let tunnel = format!("CONNECT {inner}");
+        let asked = proxy.asked();
+        let only_that = !asked.is_empty() && asked.iter().all(|asked| *asked == tunnel);
+        ensure!(only_that, "the proxy was asked for {asked:?}");
+
+        repository.follow(vm, BY_POLICY)?;
         repository.publish(LATER_VERSION)?;
         goes_to(vm, LATER_VERSION, "a")?;
         blessed(vm, LATER_VERSION, "a")?;
         is_modest(vm)
     })
+}
+
+/// Where the host has the repository as a tar file.
+const ARCHIVE: &str = "/srv/repository.tar";
+
+/// Keys of a host that takes what there is.
+const BY_POLICY: &str = "poll = \"5s\"\nreboot = \"immediately\"";
+
+/// Lets the host follow the repository over https; fails unless it trusts the server only
+/// once it knows its authority.
+fn follow_by_proxy(
+    vm: &mut Vm,
+    repository: &Repository<'_>,
+    (server, proxy): (&str, &Proxy),
+    identity: &Identity,
+) -> Result<()> {
+    const AUTHORITY: &str = "/etc/ballast/e2e-authority.pem";
+    let by_proxy = format!("proxy = \"{}\"", proxy.url());
+    repository.follow_at(vm, server, &format!("{by_proxy}\nenabled = false"))?;
+    let refused = vm.exec("updatectl check")?;
+    ensure!(
+        refused.status != 0,
+        "the server is trusted: {}",
+        refused.stdout
+    );
+    contains("what updatectl said", &refused.stderr, "certificate")?;
+    vm.write_file(AUTHORITY, identity.authority().as_bytes())?;
+    let keys = format!("{by_proxy}\nca = \"{AUTHORITY}\"\n{BY_POLICY}");
+    repository.follow_at(vm, server, &keys)
 }
 
 /// Most memory that an idle engine may hold, in KiB.
