@@ -139,6 +139,22 @@ impl Disk {
         self.write(label, 0, &bytes)
     }
 
+    /// Writes a file to the ESP, into a directory that is not there yet.
+    pub fn write_to_esp(
+        &self,
+        context: &crate::context::Context,
+        directory: &str,
+        file: &Path,
+    ) -> Result<()> {
+        let esp = self.partition("esp")?.first_lba * BLOCK;
+        let image = format!("{}@@{esp}", self.0.display());
+        let mut mmd = context.tool("mmd");
+        capture(mmd.args(["-i", &image]).arg(format!("::{directory}")))?;
+        let mut mcopy = context.tool("mcopy");
+        mcopy.args(["-i", &image]).arg(file);
+        capture(mcopy.arg(format!("::{directory}"))).map(drop)
+    }
+
     /// What `debugfs` says to `request` about the host's own file system, as the next boot
     /// would find it: what is in the journal counts.
     pub fn debugfs(&self, context: &crate::context::Context, request: &str) -> Result<String> {

@@ -4,24 +4,17 @@ use anyhow::{Result, ensure};
 use qemu::Vm;
 use serde_json::{Value, json};
 
-use crate::context::{BOOT, Context, STEP, booted, contains, same};
+use crate::context::{BOOT, Context, STEP, contains};
 use crate::disk::Disk;
 use crate::scenario::{Scenario, scenario};
-use crate::trial::{DISK_GIB, VERSION};
+use crate::trial::DISK_GIB;
 
-pub const SCENARIOS: &[Scenario] = &[
-    scenario!(
-        an_argument_with_which_nothing_boots_is_given_up,
-        10,
-        "A kernel argument that keeps /usr from being mounted is tried three times; then the \
-         machine boots without it and first boot says so."
-    ),
-    scenario!(
-        a_wrong_file_of_arguments_is_ignored_and_named,
-        3,
-        "A host whose file of kernel arguments is damaged boots without them and says so."
-    ),
-];
+pub const SCENARIOS: &[Scenario] = &[scenario!(
+    an_argument_with_which_nothing_boots_is_given_up,
+    10,
+    "A kernel argument that keeps /usr from being mounted is tried three times; then the \
+     machine boots without it and first boot says so."
+)];
 
 /// Kernel arguments for a config; [`hold`] looks for them.
 pub fn wanted() -> Value {
@@ -80,23 +73,4 @@ fn an_argument_with_which_nothing_boots_is_given_up(context: &Context) -> Result
     })?;
     let said = disk.debugfs(context, "stat /etc/.ignition-result.json")?;
     contains("the disk", &said, "File not found")
-}
-
-fn a_wrong_file_of_arguments_is_ignored_and_named(context: &Context) -> Result<()> {
-    let disk = Disk::at(context.file("disk.img"));
-    context.warm(&context.setup_lived(&disk), |vm| {
-        let before = vm.exec_ok("cat /proc/cmdline")?;
-        vm.exec_ok(
-            "mount /dev/disk/by-partlabel/esp /mnt && mkdir -p /mnt/EFI/ballast && \
-             printf '+quiet\\n+init=/bin/sh\\n' > /mnt/EFI/ballast/kargs && umount /mnt",
-        )?;
-        vm.start("systemctl reboot")?;
-        vm.wait_reboot(STEP)?;
-        let said = "kernel arguments of this host not used: \\EFI\\ballast\\kargs";
-        vm.expect(said, STEP)?;
-        let boot = vm.wait_boot_complete(BOOT)?;
-        booted(&boot, VERSION, "a", "normal")?;
-        let after = vm.exec_ok("cat /proc/cmdline")?;
-        same("the command line", &after, &before)
-    })
 }

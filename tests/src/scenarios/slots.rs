@@ -1,22 +1,24 @@
 //! The partition table and the choice of a slot on real firmware.
 
+use std::fs;
 use std::path::Path;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use bootloader::Slot;
 use qemu::Vm;
 
-use crate::context::{BOOT, Context, STEP, booted};
+use crate::context::{BOOT, Context, STEP, booted, contains};
 use crate::disk::Disk;
 use crate::scenario::{Scenario, scenario};
 use crate::trial::{DISK_GIB, VERSION};
 
 pub const SCENARIOS: &[Scenario] = &[
     scenario!(
-        without_an_eligible_slot_the_last_resort_boots,
+        without_an_eligible_slot_or_right_arguments_the_last_resort_boots,
         3,
         "When the only slot that may start has a destroyed kernel image, the other one boots as \
-         the last resort, and the host says so."
+         the last resort, and the host says so. A file of kernel arguments that is wrong is \
+         named, and none of them is used."
     ),
     scenario!(
         a_damaged_partition_table_boots_and_is_repaired,
@@ -25,14 +27,28 @@ pub const SCENARIOS: &[Scenario] = &[
     ),
 ];
 
-fn without_an_eligible_slot_the_last_resort_boots(context: &Context) -> Result<()> {
+fn without_an_eligible_slot_or_right_arguments_the_last_resort_boots(
+    context: &Context,
+) -> Result<()> {
     let disk = copy(context, &context.prepared().trial_image())?;
     disk.write("boot-b", 0, &[0; 4096])?;
     disk.edit_slots(|slots| slots.disarm(Slot::A))?;
+    let arguments = context.file("kargs");
+    fs::write(&arguments, "+quiet\n+init=/bin/sh\n").context("writing kernel arguments")?;
+    disk.write_to_esp(context, "EFI/ballast", &arguments)?;
     context.boot(&context.setup_on(&disk), |vm| {
         vm.expect("no eligible slot starts", STEP)?;
         let boot = vm.wait_boot_complete(BOOT)?;
-        booted(&boot, VERSION, "a", "last-resort")
+        booted(&boot, VERSION, "a", "last-resort")?;
+        let said = "kernel arguments of this host not used: \\EFI\\ballast\\kargs";
+        contains("the console", &vm.console().text(), said)?;
+        let line = vm.exec_ok("cat /proc/cmdline")?;
+        contains("the command line", &line, "usrhash=")?;
+        let used = ["quiet", "init=/bin/sh"]
+            .into_iter()
+            .find(|a| line.contains(a));
+        ensure!(used.is_none(), "{used:?} is on the command line: {line}");
+        Ok(())
     })
 }
 
