@@ -131,6 +131,20 @@ impl Fetcher {
         Ok(())
     }
 
+    /// The system's authorities and the config's as one PEM bundle, for programs that check
+    /// servers themselves; None if the config has none of its own.
+    pub(crate) fn own_authorities(&self) -> Option<Vec<u8>> {
+        let own = &self.settings.authorities;
+        (!own.is_empty()).then(|| trust::bundle(own))
+    }
+
+    /// The same with nothing but the system's authorities.
+    pub(crate) fn without_own_authorities(&self) -> Self {
+        let mut fetcher = self.clone();
+        fetcher.settings.authorities.clear();
+        fetcher
+    }
+
     /// The whole of a small resource: a config, a certificate bundle.
     pub fn read(&self, resource: &Resource) -> Result<Vec<u8>, FetchError> {
         let mut sink = Memory::new(CONFIG_LIMIT);

@@ -65,6 +65,17 @@ pub fn run(program: &str, arguments: &[String]) -> Result<(), ProgramError> {
     run_about(Path::new("/"), program, arguments)
 }
 
+/// The same with one more variable in its environment.
+pub fn run_with_variable(
+    program: &str,
+    arguments: &[String],
+    (name, value): (&str, &Path),
+) -> Result<(), ProgramError> {
+    let mut command = Command::new(program);
+    command.args(arguments).env(name, value);
+    finish(command, program, Path::new("/"))
+}
+
 /// Runs `program` of this system, found in PATH, and hands it `input`. For what must
 /// not be in arguments, which every process can read.
 pub fn run_with(program: &str, arguments: &[String], input: &[u8]) -> Result<(), ProgramError> {

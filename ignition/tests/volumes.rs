@@ -17,7 +17,9 @@ echo "${0##*/} $*" >> "$STAGE/calls"
 case "${0##*/} $1" in
 "cryptsetup luksFormat") cat > "$STAGE/key"; touch "$STAGE/volume" ;;
 "cryptsetup luksOpen" | "cryptsetup luksRemoveKey") cmp -s - "$STAGE/key" || exit 2 ;;
-"clevis luks") [ "$2" != bind ] || { cmp -s "$5" "$STAGE/key" && stat -c %a "$5" >> "$STAGE/calls"; } ;;
+"clevis luks")
+    [ -z "$CURL_CA_BUNDLE" ] || cp "$CURL_CA_BUNDLE" "$STAGE/authorities"
+    [ "$2" != bind ] || { cmp -s "$5" "$STAGE/key" && stat -c %a "$5" >> "$STAGE/calls"; } ;;
 "mdadm --create") touch "$STAGE/array" ;;
 "mdadm --examine") printf 'MD_LEVEL=raid1\nMD_DEVICES=2\nMD_NAME=any:data\nMD_UUID=a:b\n' ;;
 esac
@@ -70,7 +72,10 @@ impl Host {
     }
 
     fn config(&self, storage: &Value) {
-        let config = json!({"ignition": {"version": "3.6.0"}, "storage": storage});
+        self.whole_config(&json!({"ignition": {"version": "3.6.0"}, "storage": storage}));
+    }
+
+    fn whole_config(&self, config: &Value) {
         fs::write(self.path("config.json"), config.to_string()).unwrap();
     }
 
@@ -83,6 +88,8 @@ impl Host {
             .arg(flag("state-file", "state"))
             .env("PATH", programs)
             .env("STAGE", self.directory.path())
+            .env("SSL_CERT_FILE", self.path("system.pem"))
+            .env_remove("CURL_CA_BUNDLE")
             .output()
             .unwrap()
     }
@@ -201,6 +208,49 @@ fn a_volume_that_is_bound_keeps_no_key() {
     host.runs("files");
     let crypttab = fs::read_to_string(host.path("root/etc/crypttab")).unwrap();
     assert_eq!(crypttab, "safe UUID=u-1 none luks\n");
+}
+
+#[test]
+fn clevis_trusts_whom_the_config_trusts() {
+    let host = Host::new();
+    fs::write(host.path("system.pem"), "of the system").unwrap();
+    let tang = json!([{"url": "https://t", "thumbprint": "x", "advertisement": "{}"}]);
+    let storage = volume(&host, json!({"clevis": {"tang": tang}}));
+    host.config(&storage);
+    host.runs("disks");
+    assert!(!host.path("authorities").exists(), "it knows the system's");
+    fs::remove_file(host.path("volume")).unwrap();
+    let authorities = json!([{"source": "data:,one%0A"}, {"source": "data:,two"}]);
+    host.whole_config(&json!({"ignition": {"version": "3.6.0", "security": {
+        "tls": {"certificateAuthorities": authorities}}}, "storage": storage}));
+    fs::remove_dir_all(host.path("root")).unwrap();
+    fs::create_dir_all(host.path("root/etc")).unwrap();
+    host.runs("disks");
+    let trusted = fs::read_to_string(host.path("authorities")).unwrap();
+    assert_eq!(trusted, "of the system\none\n\ntwo");
+    assert!(!host.path("authorities.pem").exists());
+}
+
+#[test]
+fn a_pin_of_its_own_that_fails_says_what_it_may_need() {
+    let host = Host::new();
+    host.program("clevis", "#!/bin/sh\necho Unable to fetch >&2\nexit 1\n");
+    let custom = |network: bool| {
+        let custom = json!({"pin": "tang", "config": "{}", "needsNetwork": network});
+        volume(
+            &host,
+            json!({"wipeVolume": true, "clevis": {"custom": custom}}),
+        )
+    };
+    let advice = "Unable to fetch; if this pin needs the network, set needsNetwork";
+    for (network, advised) in [(false, true), (true, false)] {
+        host.config(&custom(network));
+        let output = host.stage("disks");
+        assert!(!output.status.success());
+        let said = said(&output);
+        assert_eq!(said.contains(advice), advised, "{said}");
+        assert!(said.contains("Unable to fetch"), "{said}");
+    }
 }
 
 #[test]

@@ -16,7 +16,6 @@ use image::host::capture;
 use image::tools::Tools;
 
 use crate::context::Context;
-use crate::http::HOST_AS_SEEN_BY_GUESTS;
 
 const PACKAGES: [&str; 2] = ["swtpm", "tang-common"];
 
@@ -107,9 +106,9 @@ impl Tang {
         })
     }
 
-    /// Where guests find it.
-    pub fn url(&self) -> String {
-        format!("http://{HOST_AS_SEEN_BY_GUESTS}:{}", self.port)
+    /// Its port on this machine's loopback interface.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// What its key is known by.

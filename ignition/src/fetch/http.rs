@@ -324,7 +324,10 @@ fn judge(
                 name: name.to_owned(),
                 advice,
             })),
-            None => Err(Failed::ForNow(error.to_string())),
+            None => Err(Failed::ForNow(match proxy {
+                Some(proxy) => format!("{error} (through the proxy {})", proxy.name()),
+                None => error.to_string(),
+            })),
         },
     }
 }

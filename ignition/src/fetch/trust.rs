@@ -15,14 +15,10 @@ const BUNDLES: [&str; 4] = [
     "/sysusr/usr/share/ballast/etc/ssl/certs/ca-certificates.crt",
 ];
 
-/// TLS settings that trust the system's authorities (the first bundle that
-/// can be read; `SSL_CERT_FILE` takes its place) and those of `extra`.
+/// TLS settings that trust the system's authorities and those of `extra`.
 pub fn tls(extra: &[Vec<u8>]) -> Result<TlsConfig, FetchError> {
-    let paths = match std::env::var_os("SSL_CERT_FILE") {
-        Some(path) => vec![PathBuf::from(path)],
-        None => BUNDLES.iter().map(PathBuf::from).collect(),
-    };
-    let system = paths.iter().find_map(|path| std::fs::read(path).ok());
+    let paths = paths();
+    let system = system(&paths);
     let mut certificates = system.as_deref().map(read).unwrap_or_default();
     for bundle in extra {
         let more = read(bundle);
@@ -39,6 +35,30 @@ pub fn tls(extra: &[Vec<u8>]) -> Result<TlsConfig, FetchError> {
     }
     let roots = RootCerts::new_with_certs(&certificates);
     Ok(TlsConfig::builder().root_certs(roots).build())
+}
+
+/// The system's authorities and those of `extra` as one PEM bundle.
+pub fn bundle(extra: &[Vec<u8>]) -> Vec<u8> {
+    let mut all = system(&paths()).unwrap_or_default();
+    for bundle in extra {
+        // The one before may end in the middle of a line.
+        all.push(b'\n');
+        all.extend(bundle);
+    }
+    all
+}
+
+/// Where the system's bundle may be; `SSL_CERT_FILE` takes its place.
+fn paths() -> Vec<PathBuf> {
+    match std::env::var_os("SSL_CERT_FILE") {
+        Some(path) => vec![PathBuf::from(path)],
+        None => BUNDLES.iter().map(PathBuf::from).collect(),
+    }
+}
+
+/// The first that can be read.
+fn system(paths: &[PathBuf]) -> Option<Vec<u8>> {
+    paths.iter().find_map(|path| std::fs::read(path).ok())
 }
 
 fn read(pem: &[u8]) -> Vec<Certificate<'static>> {

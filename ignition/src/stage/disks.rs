@@ -101,10 +101,9 @@ pub fn run(
     let arrays = list(storage.and_then(|s| s.raid.as_ref()));
     let volumes = list(storage.and_then(|s| s.luks.as_ref()));
     let filesystems = list(storage.and_then(|s| s.filesystems.as_ref()));
-    let keys = match volumes.is_empty() {
-        true => Vec::new(),
-        false => luks::keys(&context, &root, &fetcher(settings, config)?, volumes)?,
-    };
+    let fetcher = fetcher(settings, config)?;
+    luks::ask(&context, &fetcher, config, volumes)?;
+    let keys = luks::keys(&context, &root, &fetcher, volumes)?;
     let tables = table::decide(&context, disks)?;
     raid::foresee(&context, &root, arrays, disks, &tables)?;
     luks::foresee(&context, &root, volumes, &keys, &tables)?;
@@ -117,8 +116,11 @@ pub fn run(
     }
     let mut claims = Claims::new();
     raid::make(&context, &root, arrays, disks, &mut claims)?;
-    let memory = settings.config_cache.parent().unwrap_or(Path::new("/run"));
-    let uuids = luks::make(&context, &root, memory, volumes, &keys, &mut claims)?;
+    let clevis = luks::Clevis {
+        memory: settings.config_cache.parent().unwrap_or(Path::new("/run")),
+        authorities: fetcher.own_authorities(),
+    };
+    let uuids = luks::make(&context, &root, &clevis, volumes, &keys, &mut claims)?;
     format::format(&context, &root, filesystems, &mut claims)?;
     Ok(uuids)
 }

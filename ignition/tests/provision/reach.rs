@@ -145,6 +145,25 @@ fn a_proxy_that_says_no_is_named_without_its_password() {
 }
 
 #[test]
+fn a_proxy_that_is_not_there_is_named() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = free.local_addr().unwrap();
+    drop(free);
+    let mut host = Host::new();
+    host.settings.fetch_timeout = std::time::Duration::from_millis(1);
+    let proxy = format!("http://user:hidden@{address}");
+    host.config(&wants(
+        "http://config.test/f",
+        json!({"proxy": {"httpProxy": proxy}}),
+    ));
+    let (message, is_final) = host.failure();
+    let named = format!("(through the proxy http://{address})");
+    assert!(message.contains(&named), "{message}");
+    assert!(!message.contains("hidden"), "{message}");
+    assert!(!is_final, "it may come");
+}
+
+#[test]
 fn a_proxy_that_is_busy_is_asked_again() {
     let proxy = Server::start(|_, count| match count {
         1 | 2 => Answer::status(503),

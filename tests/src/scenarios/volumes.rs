@@ -7,8 +7,11 @@ use anyhow::{Context as _, Result, ensure};
 use qemu::Vm;
 use serde_json::{Value, json};
 
+use crate::config::data_url;
 use crate::context::{BOOT, Context, STEP, same};
+use crate::http::HOST_AS_SEEN_BY_GUESTS;
 use crate::peers::{self, Tang, Tpm};
+use crate::relay::Identity;
 use crate::scenario::{Scenario, scenario};
 
 pub const SCENARIOS: &[Scenario] = &[
@@ -23,10 +26,15 @@ pub const SCENARIOS: &[Scenario] = &[
     scenario!(
         volumes_bound_by_clevis_open_by_themselves_after_a_reboot,
         8,
-        "A volume bound to the machine's TPM and one bound to a tang server have no key on the \
-         host, and are open after a reboot; the server was asked for it."
+        "A volume bound to the machine's TPM and one bound to a tang server, over https with an \
+         authority of the config, have no key on the host, and are open after a reboot; the \
+         server was asked for it."
     ),
 ];
+
+/// How the key of a volume is derived: cheaply. How long it takes is cryptsetup's affair,
+/// and with its defaults each opening takes a translated processor a quarter of a minute.
+const CHEAP: [&str; 4] = ["--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000"];
 
 /// A blank disk.
 fn blank(context: &Context, name: &str, mib: u64) -> Result<PathBuf> {
@@ -74,8 +82,9 @@ fn disks_arrays_and_volumes_are_made_once(context: &Context) -> Result<()> {
             "raid": [{ "name": "pair", "level": "raid1", "devices": ["/dev/vdc", "/dev/vdd"] }],
             "luks": [
                 { "name": "safe", "device": "/dev/disk/by-partlabel/safe", "label": "strong",
-                  "discard": true, "keyFile": { "source": format!("data:,{SECRET}%00%0A") } },
-                { "name": "box", "device": "/dev/disk/by-partlabel/box" }],
+                  "discard": true, "options": CHEAP,
+                  "keyFile": { "source": format!("data:,{SECRET}%00%0A") } },
+                { "name": "box", "device": "/dev/disk/by-partlabel/box", "options": CHEAP }],
             "filesystems": [
                 { "device": "/dev/disk/by-partlabel/data", "format": "ext4", "label": "my data",
                   "path": "/var/lib/data", "mountOptions": ["noatime"] },
@@ -157,22 +166,30 @@ fn volumes_bound_by_clevis_open_by_themselves_after_a_reboot(context: &Context) 
     let peers = peers::tools(context)?;
     let (tpm, tang) = (Tpm::start(context, &peers)?, Tang::start(context, &peers)?);
     let disk = blank(context, "bound.img", 600)?;
-    let server = json!([{ "url": tang.url(), "thumbprint": tang.thumbprint() }]);
+    let identity = Identity::new()?;
+    let url = format!(
+        "https://{HOST_AS_SEEN_BY_GUESTS}:{}",
+        identity.protect(tang.port())?
+    );
+    let server = json!([{ "url": url, "thumbprint": tang.thumbprint() }]);
+    let authority = json!({ "source": data_url(identity.authority()) });
     let config = json!({
-        "ignition": { "version": "3.6.0" },
+        "ignition": { "version": "3.6.0",
+                      "security": { "tls": { "certificateAuthorities": [authority] } } },
         "storage": {
             "disks": [{ "device": "/dev/vdb", "partitions": [
                 { "label": "chip", "number": 1, "sizeMiB": 200 },
                 { "label": "net", "number": 2, "sizeMiB": 200 }] }],
             "luks": [
                 { "name": "chip", "device": "/dev/disk/by-partlabel/chip",
-                  "clevis": { "tpm2": true } },
+                  "options": CHEAP, "clevis": { "tpm2": true } },
                 { "name": "net", "device": "/dev/disk/by-partlabel/net",
-                  "clevis": { "tang": server } }],
+                  "options": CHEAP, "clevis": { "tang": server } }],
             "filesystems": [
                 { "device": "/dev/mapper/chip", "format": "ext4", "path": "/var/lib/chip" },
                 { "device": "/dev/mapper/net", "format": "ext4", "path": "/var/lib/net" }],
             "files": [
+                { "path": "/etc/ssl/certs/ca-certificates.crt", "append": [authority] },
                 { "path": "/var/lib/chip/hello", "contents": { "source": "data:,hello" } },
                 { "path": "/var/lib/net/hello", "contents": { "source": "data:,there" } }]
         },

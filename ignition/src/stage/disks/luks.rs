@@ -7,6 +7,7 @@
 
 mod clevis;
 mod key;
+mod servers;
 mod volume;
 
 use std::collections::BTreeMap;
@@ -23,8 +24,17 @@ use super::kernel::Device;
 use super::probe;
 use super::reuse::Action;
 use super::{Claims, Context, DisksError, Subject, settle, table};
-use clevis::{Binding, KeyFile};
+use clevis::{Binding, PassingFile};
 pub use key::{Key, keys};
+pub use servers::ask;
+
+/// What clevis(1) is run with.
+pub struct Clevis<'a> {
+    /// A directory that is not on a disk, for what it wants in files.
+    pub memory: &'a Path,
+    /// What https servers are checked against (PEM), if that is more than the system has.
+    pub authorities: Option<Vec<u8>>,
+}
 
 /// One volume, decided.
 struct Decided<'a> {
@@ -58,12 +68,10 @@ pub fn foresee(
 
 /// Makes `volumes`, but those that are there, and opens all. Waits for devices that
 /// are not there yet, and claims them. Returns the UUID of each name.
-///
-/// `memory` is a directory that is not on a disk, for keys that clevis wants in files.
 pub fn make(
     context: &Context<'_>,
     root: &Root,
-    memory: &Path,
+    clevis: &Clevis<'_>,
     volumes: &[Luks],
     keys: &[Key],
     claims: &mut Claims,
@@ -77,7 +85,7 @@ pub fn make(
     }
     let mut uuids = BTreeMap::new();
     for one in &all {
-        carry_out(context, root, memory, &mut journal, one)?;
+        carry_out(context, root, clevis, &mut journal, one)?;
         let found = probe::probe(one.device.path()).map_err(|source| one.at.program(source))?;
         uuids.insert(one.wanted.name.clone(), found.uuid.unwrap_or_default());
     }
@@ -172,7 +180,7 @@ fn same_discards(at: &Subject<'_>, device: &Device, wanted: &Luks) -> Result<(),
 fn carry_out(
     context: &Context<'_>,
     root: &Root,
-    memory: &Path,
+    clevis: &Clevis<'_>,
     journal: &mut Journal,
     one: &Decided<'_>,
 ) -> Result<(), DisksError> {
@@ -180,7 +188,7 @@ fn carry_out(
     one.key.keep(root, name)?;
     match one.action {
         Action::Keep => {
-            let opened = open(context, one);
+            let opened = open(context, clevis, one);
             opened.map_err(|error| match one.key.is_passing() {
                 true => error,
                 false => refused_key(&one.at, error),
@@ -192,9 +200,9 @@ fn carry_out(
         Action::Make => {
             journal.note(root, &one.identity, Step::Begun)?;
             format(one)?;
-            open(context, one)?;
+            open(context, clevis, one)?;
             if let Some(binding) = &one.binding {
-                bind(one, binding, memory)?;
+                bind(one, binding, clevis)?;
             }
             journal.note(root, &one.identity, Step::Made)?;
             log::info(&format!("made volume device={device} name={name}"));
@@ -211,31 +219,32 @@ fn format(one: &Decided<'_>) -> Result<(), DisksError> {
 }
 
 /// Opens the volume, unless it is open.
-fn open(context: &Context<'_>, one: &Decided<'_>) -> Result<(), DisksError> {
+fn open(context: &Context<'_>, clevis: &Clevis<'_>, one: &Decided<'_>) -> Result<(), DisksError> {
     let name = &one.wanted.name;
     if context.kernel.maps(&one.device, name) {
         return Ok(());
     }
     let path = one.device.path().display().to_string();
     if one.action == Action::Keep && one.key.is_passing() {
-        return run_clevis(one, &clevis::unlock(&path, name));
+        return run_clevis(clevis, one, &clevis::unlock(&path, name));
     }
     cryptsetup(one, &volume::opening(one.wanted, &path))
 }
 
 /// Binds the volume, which is open. If enough pins are there, the volume is opened by
 /// them now, so that one that cannot be opened later is known before it has data.
-fn bind(one: &Decided<'_>, binding: &Binding, memory: &Path) -> Result<(), DisksError> {
+fn bind(one: &Decided<'_>, binding: &Binding, clevis: &Clevis<'_>) -> Result<(), DisksError> {
     let name = &one.wanted.name;
     let path = one.device.path().display().to_string();
-    let file = KeyFile::new(memory, one.key.bytes());
+    let file = PassingFile::new(clevis.memory, "luks.key", one.key.bytes());
     let file = file.map_err(|source| one.at.device("keeping a key in memory for", source))?;
-    run_clevis(one, &clevis::bind(binding, &path, file.path()))?;
+    let bound = run_clevis(clevis, one, &clevis::bind(binding, &path, file.path()));
+    bound.map_err(|error| advised(error, binding.advice))?;
     drop(file);
     if binding.testable {
         let close = ["luksClose", name].map(str::to_owned);
         program::run("cryptsetup", &close).map_err(|source| one.at.program(source))?;
-        run_clevis(one, &clevis::unlock(&path, name))?;
+        run_clevis(clevis, one, &clevis::unlock(&path, name))?;
     }
     if one.key.is_passing() {
         cryptsetup(one, &clevis::removal(&path))?;
@@ -244,8 +253,38 @@ fn bind(one: &Decided<'_>, binding: &Binding, memory: &Path) -> Result<(), Disks
     Ok(())
 }
 
-fn run_clevis(one: &Decided<'_>, arguments: &[String]) -> Result<(), DisksError> {
-    program::run("clevis", arguments).map_err(|source| one.at.program(source))
+fn run_clevis(
+    clevis: &Clevis<'_>,
+    one: &Decided<'_>,
+    arguments: &[String],
+) -> Result<(), DisksError> {
+    let result = match &clevis.authorities {
+        None => program::run("clevis", arguments),
+        Some(pem) => {
+            let file = PassingFile::new(clevis.memory, "authorities.pem", pem);
+            let failed = |source| one.at.device("keeping authorities in memory for", source);
+            let file = file.map_err(failed)?;
+            let variable = (clevis::AUTHORITIES, file.path());
+            program::run_with_variable("clevis", arguments, variable)
+        }
+    };
+    result.map_err(|source| one.at.program(source))
+}
+
+/// `error` with what may help.
+fn advised(mut error: DisksError, advice: Option<&str>) -> DisksError {
+    if let (
+        Some(advice),
+        DisksError::Program {
+            source: ProgramError::Failed { output, .. },
+            ..
+        },
+    ) = (advice, &mut error)
+    {
+        output.push_str("; ");
+        output.push_str(advice);
+    }
+    error
 }
 
 fn cryptsetup(one: &Decided<'_>, arguments: &[String]) -> Result<(), DisksError> {

@@ -17,7 +17,17 @@ pub struct Binding {
     config: String,
     /// Whether enough pins can be tried at once.
     pub testable: bool,
+    /// What may be wrong if binding fails.
+    pub advice: Option<&'static str>,
 }
+
+/// A pin of its own may be for what is elsewhere, and only the config knows; as upstream
+/// has it.
+const OFFLINE: &str = "if this pin needs the network, set needsNetwork in clevis.custom";
+
+/// The variable that names the authorities which curl(1), that clevis asks servers with,
+/// trusts.
+pub const AUTHORITIES: &str = "CURL_CA_BUNDLE";
 
 /// What `wanted` is to be bound with, as upstream has it: several pins, of which
 /// `threshold` suffice, or one of its own.
@@ -26,10 +36,12 @@ pub fn binding(wanted: &Luks) -> Option<Binding> {
     let custom = clevis.custom.as_ref();
     if let Some(pin) = custom.and_then(|custom| filled(custom.pin.as_ref())) {
         let config = custom.and_then(|custom| filled(custom.config.as_ref()));
+        let offline = custom.is_some_and(|custom| custom.needs_network != Some(true));
         return Some(Binding {
             pin: pin.to_owned(),
             config: config.unwrap_or("{}").to_owned(),
             testable: false,
+            advice: offline.then_some(OFFLINE),
         });
     }
     let servers = list(clevis.tang.as_ref());
@@ -54,6 +66,7 @@ pub fn binding(wanted: &Luks) -> Option<Binding> {
         pin: "sss".to_owned(),
         config: json!({"pins": pins, "t": threshold}).to_string(),
         testable: usize::try_from(threshold).is_ok_and(|threshold| present >= threshold),
+        advice: None,
     })
 }
 
@@ -123,15 +136,15 @@ pub fn removal(device: &str) -> Vec<String> {
         .to_vec()
 }
 
-/// A key in a file that only this user can read; gone when this value is. clevis
-/// takes keys of any bytes from files only.
+/// A file that only this user can read; gone when this value is. clevis takes keys of any
+/// bytes from files only, and curl authorities.
 #[derive(Debug)]
-pub struct KeyFile(PathBuf);
+pub struct PassingFile(PathBuf);
 
-impl KeyFile {
-    /// Writes `key` to a file in `directory`, which is in memory.
-    pub fn new(directory: &Path, key: &[u8]) -> io::Result<Self> {
-        let path = directory.join("luks.key");
+impl PassingFile {
+    /// Writes `bytes` to the file `name` in `directory`, which is in memory.
+    pub fn new(directory: &Path, name: &str, bytes: &[u8]) -> io::Result<Self> {
+        let path = directory.join(name);
         // One that a killed attempt left.
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -144,7 +157,7 @@ impl KeyFile {
             .mode(0o600)
             .open(&path)?;
         let kept = Self(path);
-        file.write_all(key)?;
+        file.write_all(bytes)?;
         Ok(kept)
     }
 
@@ -154,7 +167,7 @@ impl KeyFile {
     }
 }
 
-impl Drop for KeyFile {
+impl Drop for PassingFile {
     fn drop(&mut self) {
         // Left behind, it is in memory, and readable by root only.
         let _ = fs::remove_file(&self.0);
@@ -194,6 +207,9 @@ mod tests {
         let custom = json!({"pin": "tpm2", "config": "{\"pcr_ids\": \"7\"}"});
         let (pin, config, testable) = bound(json!({"custom": custom}));
         assert_eq!((pin.as_str(), testable), ("tpm2", false));
+        let advice = |custom: Value| binding(&luks(json!({"custom": custom}))).unwrap().advice;
+        assert_eq!(advice(custom.clone()), Some(OFFLINE));
+        assert_eq!(advice(json!({"pin": "tang", "needsNetwork": true})), None);
         assert_eq!(config, json!({"pcr_ids": "7"}));
         assert_eq!(binding(&luks(json!({"tpm2": false, "threshold": 1}))), None);
     }
@@ -204,6 +220,7 @@ mod tests {
             pin: "sss".to_owned(),
             config: "{}".to_owned(),
             testable: true,
+            advice: None,
         };
         assert_eq!(
             bind(&binding, "/dev/vdb", Path::new("/run/k")).join(" "),
@@ -232,7 +249,7 @@ mod tests {
     fn a_key_in_a_file_is_for_its_user_only_and_goes_away() {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("luks.key"), "left").unwrap();
-        let file = KeyFile::new(directory.path(), b"se\0cret").unwrap();
+        let file = PassingFile::new(directory.path(), "luks.key", b"se\0cret").unwrap();
         let path = file.path().to_owned();
         assert_eq!(fs::read(&path).unwrap(), b"se\0cret");
         let mode = fs::metadata(&path).unwrap().permissions().mode();

@@ -10,7 +10,6 @@ use crate::fetch::{Fetcher, hex};
 use crate::root::Root;
 
 use super::super::{Context, DisksError};
-use super::clevis::advertisements;
 use super::place;
 
 /// Where keys are on the host, readable by root only.
@@ -60,8 +59,7 @@ impl Key {
 }
 
 /// The keys of `volumes`, in the same order. One without a source is made up once,
-/// and found again by the next attempt; or made up for the binding only. Servers that
-/// volumes are to be bound to are asked whether they are there.
+/// and found again by the next attempt; or made up for the binding only.
 pub fn keys(
     context: &Context<'_>,
     root: &Root,
@@ -78,9 +76,6 @@ pub fn keys(
                 source,
             })
         };
-        for resource in advertisements(wanted) {
-            read(&resource)?;
-        }
         let given = wanted.key_file.as_ref();
         let given = given.filter(|key| filled(key.source.as_ref()).is_some());
         let passing = given.is_none() && is_bound(wanted);
@@ -169,10 +164,6 @@ mod tests {
         );
         found[0].keep(&root, "a").unwrap();
         assert!(!directory.path().join("etc").exists());
-        let tang = json!([{"url": "http://tang.example", "thumbprint": "x"}]);
-        let absent = json!([{"name": "a", "device": "/dev/a", "clevis": {"tang": tang}}]);
-        let error = read(&root, absent).unwrap_err();
-        assert!(matches!(error, DisksError::Fetch { .. }), "{error}");
     }
 
     #[test]
