@@ -5,6 +5,7 @@
 use std::net::TcpListener;
 use std::time::Duration;
 
+use ignition::stage::Stage;
 use rcgen::IsCa;
 use serde_json::{Value, json};
 
@@ -115,6 +116,21 @@ fn a_server_that_signed_its_own_certificate() {
          server's own, if it is self-signed) to ignition.security.tls.certificateAuthorities",
         true,
     );
+}
+
+#[test]
+fn a_disk_that_is_not_there() {
+    let host = Host::new();
+    // One of /dev would be waited for.
+    let disk = json!({"device": "/disks/absent", "partitions": [{"label": "data"}]});
+    host.config(&v3(json!({"ignition": {}, "storage": {"disks": [disk]}})));
+    host.run(Stage::FetchOffline).unwrap();
+    let error = host.run(Stage::Disks).unwrap_err();
+    assert!(error.is_final());
+    let message = format!("{:#}", anyhow::Error::from(error));
+    let expected = "storage.disks.0: /disks/absent is not there, after waiting 0 s; \
+                    give a device that this machine has";
+    assert!(message.ends_with(expected), "{message}");
 }
 
 #[test]
