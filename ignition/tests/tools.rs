@@ -233,3 +233,93 @@ fn upstreams_command_line_is_left_alone() {
     assert_eq!(code, 2);
     assert!(err.contains("--stage"), "{err}");
 }
+
+/// A config for one disk, and what `plan` says about it.
+fn planned(partitions: &str, disk: &str) -> (i32, String, String) {
+    let config = format!(
+        r#"{{"ignition": {{"version": "3.6.0"}}, "storage": {{"disks": [
+        {{"device": "/dev/vdb", "partitions": [{partitions}]}}]}}}}"#
+    );
+    run(&["plan", "--config", "-", "--disk", disk], &config)
+}
+
+#[test]
+fn plan_says_what_becomes_of_an_empty_disk() {
+    let partitions = r#"{"label": "data", "sizeMiB": 100}, {"label": "rest"}"#;
+    let (code, out, err) = planned(partitions, "1GiB");
+    assert_eq!((code, err.as_str()), (0, ""));
+    let expected = "disks
+   1. make partition table /dev/vdb
+   2. make partition /dev/vdb, number 1: label \"data\", 100 MiB from 1 MiB on
+   3. make partition /dev/vdb, number 2: label \"rest\", ";
+    assert!(out.starts_with(expected), "{out}");
+}
+
+#[test]
+fn plan_says_what_becomes_of_every_partition_of_an_image() {
+    let directory = tempfile::tempdir().unwrap();
+    let image = image(directory.path());
+    let partitions = r#"{"number": 1, "sizeMiB": 20, "resize": true, "label": "one"},
+        {"number": 2, "shouldExist": false, "wipePartitionEntry": true},
+        {"number": 4, "label": "four", "sizeMiB": 8}"#;
+    let before = fs::read(&image).unwrap();
+    let (code, out, err) = planned(partitions, &format!("/dev/vdb={image}"));
+    assert_eq!((code, err.as_str()), (0, ""));
+    let expected = "disks
+   1. resize partition /dev/vdb, number 1: label \"one\", 10 MiB from 1 MiB on, then 20 MiB \
+from 1 MiB on
+   2. remove partition /dev/vdb, number 2: label \"two\", 10 MiB from 31 MiB on [destroys]
+   3. keep partition /dev/vdb, number 3: label \"three\", 10 MiB from 61 MiB on
+   4. make partition /dev/vdb, number 4: label \"four\", 8 MiB from ";
+    assert!(out.starts_with(expected), "{out}");
+    assert!(
+        fs::read(&image).unwrap() == before,
+        "planning changed the image"
+    );
+}
+
+#[test]
+fn plan_says_what_is_in_the_way() {
+    let directory = tempfile::tempdir().unwrap();
+    let image = image(directory.path());
+    let (code, out, err) = planned(r#"{"number": 1, "sizeMiB": 50}"#, &image);
+    assert_eq!((code, out.as_str()), (1, ""));
+    assert!(err.contains("does not match"), "{err}");
+    let (code, _, err) = planned("", &format!("/dev/vda={image}"));
+    assert_eq!(code, 2);
+    assert!(err.contains("the config has /dev/vdb"), "{err}");
+    let absent = directory.path().join("absent.img");
+    let (code, _, err) = planned("", absent.to_str().unwrap());
+    assert_eq!(code, 1);
+    assert!(err.contains("absent.img"), "{err}");
+}
+
+/// An image of 100 MiB with three partitions of 10 MiB.
+fn image(directory: &Path) -> String {
+    use bootloader::block::FileDisk;
+    use bootloader::gpt::{Geometry, Gpt, Guid, Partition};
+    let path = directory.join("disk.img");
+    fs::File::create(&path).unwrap().set_len(100 << 20).unwrap();
+    let geometry = Geometry {
+        block_size: 512,
+        block_count: (100 << 20) / 512,
+    };
+    let guid = |byte| Guid::from_bytes([byte; 16]);
+    let mut gpt = Gpt::new(geometry, guid(9), 128).unwrap();
+    for (number, name) in [(1, "one"), (2, "two"), (3, "three")] {
+        let first_lba = (1 + 30 * (u64::from(number) - 1)) * 2048;
+        gpt.set_partition(&Partition {
+            number,
+            type_guid: guid(8),
+            guid: guid(u8::try_from(number).unwrap()),
+            first_lba,
+            last_lba: first_lba + 10 * 2048 - 1,
+            attributes: 0,
+            name: name.to_owned(),
+        })
+        .unwrap();
+    }
+    let mut disk = FileDisk::open(&path, 512).unwrap();
+    gpt.format(&mut disk).unwrap();
+    path.to_str().unwrap().to_owned()
+}

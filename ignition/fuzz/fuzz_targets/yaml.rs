@@ -4,7 +4,7 @@
 
 use ignition::config::{Problem, parse};
 use ignition::tools::butane::{Files, translate};
-use ignition::tools::plan::plan;
+use ignition::tools::plan::{Disks, plan};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let translation = translate("fuzz", bytes, &mut Files::default());
@@ -21,5 +21,5 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     if let Ok(parsed) = parse("fuzz", json.to_string().as_bytes()) {
         assert_eq!(parsed.map(|parsed| parsed.config).as_ref(), Some(&config));
     }
-    let _ = plan(config);
+    let _ = plan(config, &Disks::default());
 });

@@ -8,6 +8,8 @@
 //! stays as it is.
 
 mod error;
+#[cfg(feature = "tools")]
+mod foretell;
 mod format;
 mod journal;
 mod kernel;
@@ -41,6 +43,8 @@ use crate::state::State;
 
 use super::{Settings, files};
 pub use error::DisksError;
+#[cfg(feature = "tools")]
+pub(crate) use foretell::{Fate, Foretold, foretell};
 use kernel::Device;
 pub(super) use kernel::{Kernel, Mounted};
 
@@ -54,6 +58,17 @@ const SETTLE: &str = "--timeout=60";
 struct Context<'a> {
     kernel: Kernel,
     state: &'a State,
+    purpose: Purpose,
+}
+
+/// Why disks are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// To change them.
+    Write,
+    /// To say what would change.
+    #[cfg(feature = "tools")]
+    Foretell,
 }
 
 /// A device, and where the config names it.
@@ -95,6 +110,7 @@ pub fn run(
     let context = Context {
         kernel: Kernel::default(),
         state,
+        purpose: Purpose::Write,
     };
     let storage = config.storage.as_ref();
     let disks = list(storage.and_then(|s| s.disks.as_ref()));

@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::config::{self, Accepts, Config, Findings};
 
 use super::butane::{self, Files, Translation};
-use super::plan;
+use super::plan::{self, Disks, Given, PlanError};
 use super::report::Report;
 
 /// Longest config that is read, in bytes.
@@ -78,6 +78,11 @@ struct Planned {
     /// Accept the experimental spec 3.7.0-experimental, too
     #[arg(long)]
     experimental: bool,
+
+    /// A disk to plan for: an image, a device, or the size of an empty one
+    /// (20GiB); DEVICE is the config's name of it [repeatable]
+    #[arg(long = "disk", value_name = "[DEVICE=]IMAGE|SIZE")]
+    disks: Vec<Given>,
 
     /// Print a JSON object instead of text
     #[arg(long)]
@@ -163,7 +168,14 @@ impl Planned {
         let Some(config) = judged.config.filter(|_| report.valid) else {
             return Ok(ExitCode::FAILURE);
         };
-        let plan = plan::plan(config)?;
+        let plan = match plan::plan(config, &Disks::new(self.disks)) {
+            // Nothing is wrong with how the tool is used.
+            Err(error @ PlanError::Disk(_)) => {
+                eprintln!("ignition: {:#}", anyhow::Error::from(error));
+                return Ok(ExitCode::FAILURE);
+            }
+            planned => planned?,
+        };
         if self.json {
             print(&serde_json::to_string_pretty(&plan)?)?;
         } else {

@@ -1,18 +1,22 @@
 //! What a machine will do with a config, in order, before it happens.
 
+mod disks;
 mod volumes;
 
 use std::fmt;
 
-use ignition_config::v3_6::{Partition, Storage};
+use ignition_config::v3_6::Storage;
 use serde::Serialize;
 
 use crate::config::{
     self, Config, File, Invalid, NodeGroup, NodeUser, Problem, Resource, Unit, User, filled, list,
 };
 use crate::fetch::{Source, public_name};
+use crate::stage::disks::DisksError;
 use crate::stage::files::{Item, RECORD, items};
 use crate::stage::kargs;
+
+pub use disks::{Disks, Given};
 
 /// Most configs that are merged, as on the machine.
 const CONFIGS: usize = 64;
@@ -41,15 +45,16 @@ pub struct Step {
 
 /// Merges what `config` brings along and says what comes of it.
 ///
-/// What has to be fetched is not: it is a step, and says so.
-pub fn plan(config: Config) -> Result<Plan, PlanError> {
+/// What has to be fetched is not: it is a step, and says so. Of disks that
+/// `disks` has, it is said what becomes of every partition.
+pub fn plan(config: Config, disks: &Disks) -> Result<Plan, PlanError> {
     let mut plan = Plan { steps: Vec::new() };
     let mut left = CONFIGS;
     let config = plan.resolve(config, &mut left)?;
     plan.authorities(&config);
     plan.arguments(&config);
     if let Some(storage) = &config.storage {
-        plan.disks(storage);
+        plan.disks(storage, disks)?;
         plan.volumes(storage);
     }
     plan.accounts(&config);
@@ -69,6 +74,15 @@ pub enum PlanError {
     /// Configs contain configs without end.
     #[error("more than {CONFIGS} configs are embedded in each other")]
     Bound,
+    /// A disk cannot become what the config wants.
+    #[error(transparent)]
+    Disk(#[from] DisksError),
+    /// The config does not have the disk that was given.
+    #[error("--disk: {0}")]
+    Which(String),
+    /// An empty disk cannot be made.
+    #[error("making a file for an empty disk")]
+    Empty(#[source] std::io::Error),
     /// Two configs cannot be merged.
     #[error("merging configs")]
     Merge(#[source] serde_json::Error),
@@ -176,26 +190,6 @@ impl Plan {
         }
     }
 
-    /// Disks as the spec has them, whether or not this version of the host
-    /// refuses them.
-    fn disks(&mut self, storage: &Storage) {
-        for disk in list(storage.disks.as_ref()) {
-            let wipes = disk.wipe_table == Some(true);
-            let step = self.step("disks", "partition", &disk.device);
-            step.destroys = wipes;
-            step.says_if(
-                wipes,
-                "the partition table and all that is on the disk are lost",
-            );
-            for partition in list(disk.partitions.as_ref()) {
-                let wiped = partition.wipe_partition_entry == Some(true);
-                step.destroys |= wiped;
-                step.says(partition_words(partition));
-                step.says_if(wiped, "one that differs is removed first");
-            }
-        }
-    }
-
     fn accounts(&mut self, config: &Config) {
         let Some(passwd) = &config.passwd else {
             return;
@@ -293,18 +287,6 @@ fn action(should_exist: Option<bool>) -> &'static str {
     match should_exist {
         Some(false) => "remove",
         _ => "make or change",
-    }
-}
-
-fn partition_words(partition: &Partition) -> String {
-    let name = match filled(partition.label.as_ref()) {
-        Some(label) => label.to_owned(),
-        None => partition.number.unwrap_or_default().to_string(),
-    };
-    match (partition.should_exist, partition.size_mib) {
-        (Some(false), _) => format!("no partition {name}"),
-        (_, Some(size)) if size > 0 => format!("partition {name}, {size} MiB"),
-        _ => format!("partition {name}, all space that is left"),
     }
 }
 

@@ -21,7 +21,7 @@ use super::probe;
 use super::protected::protected;
 use super::refusal::Refusal;
 use super::wanted::{Wanted, wanted};
-use super::{Context, DisksError, Subject};
+use super::{Context, DisksError, Purpose, Subject};
 
 /// Entries of a table that is made anew, as every tool makes them.
 const ENTRIES: u32 = 128;
@@ -37,7 +37,7 @@ enum Found {
 }
 
 /// What is to happen to a disk.
-enum Change {
+pub(super) enum Change {
     /// It has no table, and needs none.
     Nothing,
     /// The table that is there stays, with these operations.
@@ -64,7 +64,7 @@ enum Change {
 pub struct Decided<'a> {
     at: Subject<'a>,
     device: Device,
-    change: Change,
+    pub(super) change: Change,
     /// Open if something will be written.
     io: Option<FileDisk>,
     /// udev leaves a disk alone while it is locked.
@@ -128,8 +128,7 @@ fn decide_one<'a>(
         false => look.edit()?,
     };
     // A disk that cannot be written is known before another one is.
-    let io = change
-        .writes()
+    let io = (change.writes() && context.purpose == Purpose::Write)
         .then(|| FileDisk::open(device.path(), block_size).map_err(open))
         .transpose()?;
     Ok(Decided {

@@ -1,6 +1,7 @@
 use super::*;
 use crate::provider::System;
 use crate::stage::Settings;
+use crate::stage::disks::Purpose;
 use crate::stage::disks::kernel::Kernel;
 use crate::state::State;
 use bootloader::gpt::{Geometry, guid};
@@ -33,6 +34,7 @@ impl Host {
         let context = Context {
             kernel: Kernel::default(),
             state: &state,
+            purpose: Purpose::Write,
         };
         let filesystem = serde_json::from_value(filesystem).unwrap();
         format(&context, &self.root(), &[filesystem], &mut Claims::new())
@@ -53,6 +55,7 @@ impl Host {
         let context = Context {
             kernel: Kernel::default(),
             state: &state,
+            purpose: Purpose::Write,
         };
         let at = context.subject("k".to_owned(), "/n");
         let identity = identity(&at, &device, &Probe::default()).unwrap();
@@ -177,6 +180,7 @@ fn all_file_systems_are_decided_before_one_is_made() {
     let context = Context {
         kernel: Kernel::default(),
         state: &state,
+        purpose: Purpose::Write,
     };
     let ext4 = |host: &Host| -> Filesystem {
         let value = json!({"device": host.image.path(), "format": "ext4"});
@@ -289,6 +293,7 @@ fn what_belongs_to_the_running_system_is_not_formatted() {
     let context = Context {
         kernel,
         state: &state,
+        purpose: Purpose::Write,
     };
     let at = context.subject("k".to_owned(), "/n");
     for (number, expected) in [

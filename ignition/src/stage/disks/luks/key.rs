@@ -111,7 +111,7 @@ fn random() -> std::io::Result<Vec<u8>> {
 mod tests {
     use super::*;
     use crate::fetch::Network;
-    use crate::stage::disks::Kernel;
+    use crate::stage::disks::{Kernel, Purpose};
     use crate::state::State;
     use serde_json::{Value, json};
     use std::os::unix::fs::PermissionsExt as _;
@@ -123,6 +123,7 @@ mod tests {
         let context = Context {
             kernel: Kernel::default(),
             state: &state,
+            purpose: Purpose::Write,
         };
         let fetcher = Fetcher::new(Network::Absent, Duration::from_secs(1));
         keys(&context, root, &fetcher, &volumes)

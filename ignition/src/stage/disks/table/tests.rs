@@ -44,6 +44,7 @@ impl Image {
         let context = Context {
             kernel: Kernel::default(),
             state: &state,
+            purpose: Purpose::Write,
         };
         partition(&context, &[serde_json::from_value(disk).unwrap()])
     }
@@ -251,6 +252,7 @@ fn messages_name_the_device_and_the_entry() {
     let context = Context {
         kernel: Kernel::default(),
         state: &state,
+        purpose: Purpose::Write,
     };
     let absent = Disk::new("/absent/disk".to_owned());
     let error = partition(&context, &[absent]).unwrap_err();
@@ -281,6 +283,7 @@ fn all_disks_are_decided_before_one_is_written() {
     let context = Context {
         kernel: Kernel::default(),
         state: &state,
+        purpose: Purpose::Write,
     };
     for (other, words) in [
         (second.path(), "key storage.disks.1: "),
