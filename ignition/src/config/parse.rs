@@ -1,5 +1,7 @@
 //! Text to [`Config`].
 
+mod words;
+
 use ignition_config::{v3_0, v3_1, v3_2, v3_3, v3_4, v3_5, v3_6};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -9,6 +11,7 @@ use super::index::{Index, Spot, join};
 use super::place::{Invalid, Locate, Place, Problem};
 use super::version::{Accepts, NEWEST, Spec};
 use super::{Config, list, unsupported, validate};
+use words::{friendly, kind, not_json, syntax_hint};
 
 /// A config's text under the name of its source, able to find its keys.
 #[derive(Debug)]
@@ -265,7 +268,7 @@ impl Locate for Document {
 /// The line and a caret. None for lines that may hold secrets (they end up on
 /// consoles and in the journal) and for lines too long to help.
 pub(crate) fn excerpt(line: &str, column: usize) -> Option<String> {
-    const SECRETS: [&str; 5] = ["passwordHash", "password_hash", "data:", "value", "$"];
+    const SECRETS: [&str; 4] = ["password", "data:", "value", "$"];
     const WIDTH: usize = 120;
     if line.len() > WIDTH || line.trim().is_empty() || SECRETS.iter().any(|s| line.contains(s)) {
         return None;
@@ -276,62 +279,6 @@ pub(crate) fn excerpt(line: &str, column: usize) -> Option<String> {
         .map(|c| if c == '\t' { '\t' } else { ' ' })
         .collect();
     Some(format!("  | {line}\n  | {indent}^"))
-}
-
-/// Text that is clearly something else than JSON, named.
-fn not_json(text: &str) -> Option<&'static str> {
-    let start = text.trim_start();
-    if start.starts_with("#cloud-config") {
-        Some("this is a cloud-config, not an Ignition config")
-    } else if start.starts_with("#!") {
-        Some("this is a script, not an Ignition config")
-    } else if start.starts_with("variant:") || start.starts_with("version:") {
-        Some("this is YAML (a Butane config?); translate it to an Ignition config first")
-    } else {
-        None
-    }
-}
-
-/// What to do about serde_json's complaint, where people often meet it.
-fn syntax_hint(message: &str) -> &'static str {
-    match message {
-        "invalid number" => "; JSON has no octal numbers: 0644 is 420, 0755 is 493",
-        "key must be a string" => "; keys stand in double quotes, and JSON has no comments",
-        "trailing comma" => "; remove the comma before the closing bracket",
-        _ => "",
-    }
-}
-
-fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
-    }
-}
-
-/// serde's words for types, in the words of JSON.
-fn friendly(message: &str, key: &str) -> String {
-    let mut text = message.replace("invalid type: ", "wrong type: found ");
-    for (word, better) in [
-        ("expected i64", "expected a whole number"),
-        ("expected a sequence", "expected a list"),
-        ("expected a map", "expected an object"),
-        ("found sequence", "found a list"),
-        ("found map", "found an object"),
-    ] {
-        text = text.replace(word, better);
-    }
-    if let Some((head, _)) = text.split_once("expected struct ") {
-        text = format!("{head}expected an object");
-    }
-    if key.ends_with(".mode") {
-        text.push_str(" (JSON has no octal numbers: 0644 is 420, 0755 is 493)");
-    }
-    text
 }
 
 fn tracked_path(path: &serde_path_to_error::Path) -> String {

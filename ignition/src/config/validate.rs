@@ -72,7 +72,9 @@ impl Check<'_> {
         let mut first: BTreeMap<&str, String> = BTreeMap::new();
         for (key, name) in names {
             if let Some(earlier) = first.get(name) {
-                let message = format!("{name:?} is a duplicate, already defined at {earlier}");
+                let message = format!(
+                    "{name:?} is a duplicate, already defined at {earlier}; keep one of them"
+                );
                 self.error(&key, message);
             } else {
                 first.insert(name, key);

@@ -101,7 +101,9 @@ fn sections(text: &str) -> Result<Vec<String>, String> {
             } else if !line.contains('=') {
                 return refuse("expected [Section] or Key=value");
             } else if names.is_empty() {
-                return refuse("a setting before the first [Section]");
+                return refuse(
+                    "a setting before the first [Section]; put it below one, such as [Service]",
+                );
             }
         }
         continued = line.ends_with('\\');

@@ -59,6 +59,11 @@ impl Translator<'_> {
         let entries = match &node.content {
             Content::Null => return None,
             Content::Map(entries) => entries,
+            Content::Scalar { .. } if shape.fields.iter().any(|field| field.name == "inline") => {
+                let message = "expected keys and values; write the text below the key inline";
+                self.error(node, path, message);
+                return None;
+            }
             _ => {
                 self.error_kind(node, "keys and values", path);
                 return None;
@@ -202,11 +207,12 @@ impl Translator<'_> {
             },
             _ => node.kind().to_owned(),
         };
-        self.error(
-            node,
-            path,
-            format!("expected a whole number, found {found}"),
-        );
+        let advice = match path.yaml.ends_with("_mib") {
+            true => "; it is in MiB, and without a unit: 10 GiB are 10240",
+            false => "",
+        };
+        let message = format!("expected a whole number, found {found}{advice}");
+        self.error(node, path, message);
         None
     }
 
@@ -214,6 +220,16 @@ impl Translator<'_> {
         let text = node.text().unwrap_or_default();
         if number(text).is_none() && text.starts_with(['u', 'g', 'a', 'r', '-']) {
             let message = "expected a permission mode in octal, such as 0644 or 0755";
+            self.error(node, path, message);
+            return None;
+        }
+        if text.starts_with('0')
+            && text.bytes().all(|byte| byte.is_ascii_digit())
+            && number(text).is_none()
+        {
+            let message = format!(
+                "{text} is not octal, which has the digits 0 to 7; write 0644, 0755 or the like"
+            );
             self.error(node, path, message);
             return None;
         }
