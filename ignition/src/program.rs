@@ -12,7 +12,7 @@ use crate::log;
 #[derive(Debug, thiserror::Error)]
 pub enum ProgramError {
     /// It did not start.
-    #[error("starting {program} (of {})", .root.display())]
+    #[error("starting {program} (of {}); is it installed?", .root.display())]
     Start {
         /// The program.
         program: String,

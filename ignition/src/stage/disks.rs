@@ -44,9 +44,11 @@ use crate::state::State;
 use super::{Settings, files};
 pub use error::DisksError;
 #[cfg(feature = "tools")]
-pub(crate) use foretell::{Fate, Foretold, foretell};
+pub(crate) use foretell::{Fate, Foretold, Holding, NewTable, Phase, StandIn, Verdict, foretell};
 use kernel::Device;
 pub(super) use kernel::{Kernel, Mounted};
+#[cfg(feature = "tools")]
+pub(crate) use probe::Probe;
 
 /// How long a device is waited for, in seconds.
 const WAIT: u32 = 60;
@@ -62,13 +64,12 @@ struct Context<'a> {
 }
 
 /// Why disks are looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Purpose {
     /// To change them.
     Write,
-    /// To say what would change.
+    /// To say what would change, on these instead.
     #[cfg(feature = "tools")]
-    Foretell,
+    Foretell(foretell::StandIns),
 }
 
 /// A device, and where the config names it.
@@ -161,13 +162,14 @@ impl Claims {
         Self(Vec::new())
     }
 
-    fn claim(&mut self, at: &Subject<'_>, device: &Device) -> Result<(), DisksError> {
-        let taken = self.0.iter().find(|(place, _)| place == device.place());
+    /// Takes what all names of a device have in common.
+    fn claim(&mut self, at: &Subject<'_>, place: &Path) -> Result<(), DisksError> {
+        let taken = self.0.iter().find(|(taken, _)| taken == place);
         if let Some((_, key)) = taken {
             let message = format!("is the device of {key} too; give one entry only");
             return Err(at.conflict(message));
         }
-        self.0.push((device.place().to_owned(), at.key.clone()));
+        self.0.push((place.to_owned(), at.key.clone()));
         Ok(())
     }
 }
@@ -184,8 +186,7 @@ impl Context<'_> {
 
     /// The device, once it is there.
     fn find(&self, at: &Subject<'_>) -> Result<Device, DisksError> {
-        let path = Path::new(at.name);
-        if !path.exists() {
+        if !self.path(at.name).exists() {
             wait(at)?;
         }
         self.device(at)
@@ -212,8 +213,26 @@ impl Context<'_> {
 
     /// The device, which is there.
     fn device(&self, at: &Subject<'_>) -> Result<Device, DisksError> {
-        let device = self.kernel.device(Path::new(at.name));
+        let device = self.kernel.device(&self.path(at.name));
         device.map_err(|source| at.device("looking at", source))
+    }
+
+    /// Where the device that the config calls `name` is.
+    fn path(&self, name: &str) -> PathBuf {
+        match &self.purpose {
+            Purpose::Write => name.into(),
+            #[cfg(feature = "tools")]
+            Purpose::Foretell(stand_ins) => stand_ins.path(name),
+        }
+    }
+
+    /// The partitions of `device` that are in use, and by what.
+    fn users(&self, device: &Device) -> std::io::Result<BTreeMap<u32, String>> {
+        match &self.purpose {
+            Purpose::Write => self.kernel.users(device),
+            #[cfg(feature = "tools")]
+            Purpose::Foretell(stand_ins) => stand_ins.users(&self.kernel, device),
+        }
     }
 }
 

@@ -42,7 +42,8 @@ enum Verb {
 
     /// Says what a machine would do with a config, in order.
     ///
-    /// Exit status: 0 said, 1 the config is wrong, 2 wrong usage.
+    /// Exit status: 0 said, 1 the config is wrong or does not fit a disk, 2 wrong
+    /// usage.
     Plan(Planned),
 }
 
@@ -181,7 +182,7 @@ impl Planned {
         } else {
             print(plan.to_string().trim_end())?;
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(ExitCode::from(u8::from(!plan.refusals.is_empty())))
     }
 }
 

@@ -1,6 +1,8 @@
 //! What a machine will do with a config, in order, before it happens.
 
 mod disks;
+mod holding;
+mod host;
 mod volumes;
 
 use std::fmt;
@@ -8,24 +10,27 @@ use std::fmt;
 use ignition_config::v3_6::Storage;
 use serde::Serialize;
 
-use crate::config::{
-    self, Config, File, Invalid, NodeGroup, NodeUser, Problem, Resource, Unit, User, filled, list,
-};
+use crate::config::{self, Config, Invalid, Problem, Resource, filled, list};
 use crate::fetch::{Source, public_name};
-use crate::stage::disks::DisksError;
-use crate::stage::files::{Item, RECORD, items};
+use crate::stage::disks::{DisksError, Phase};
+use crate::stage::files::RECORD;
 use crate::stage::kargs;
 
 pub use disks::{Disks, Given};
+pub use holding::{Contents, Disk, Partition};
 
 /// Most configs that are merged, as on the machine.
 const CONFIGS: usize = 64;
 
 /// All steps of a first boot, in the order in which they happen.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Plan {
+    /// The disks that were given, as they are.
+    pub disks: Vec<Disk>,
     /// The steps.
     pub steps: Vec<Step>,
+    /// What is in the way; then the machine stops after the last step.
+    pub refusals: Vec<String>,
 }
 
 /// One step.
@@ -34,7 +39,7 @@ pub struct Step {
     /// The stage that does it.
     pub stage: &'static str,
     /// What is done: `fetch`, `write`, `link`, …
-    pub action: &'static str,
+    pub action: String,
     /// To what: a path, a name, an address.
     pub target: String,
     /// More about it, in words.
@@ -46,16 +51,17 @@ pub struct Step {
 /// Merges what `config` brings along and says what comes of it.
 ///
 /// What has to be fetched is not: it is a step, and says so. Of disks that
-/// `disks` has, it is said what becomes of every partition.
+/// `disks` has, it is said what they hold and what becomes of that.
 pub fn plan(config: Config, disks: &Disks) -> Result<Plan, PlanError> {
-    let mut plan = Plan { steps: Vec::new() };
+    let mut plan = Plan::default();
     let mut left = CONFIGS;
     let config = plan.resolve(config, &mut left)?;
     plan.authorities(&config);
     plan.arguments(&config);
-    if let Some(storage) = &config.storage {
-        plan.disks(storage, disks)?;
-        plan.volumes(storage);
+    let storage = config.storage.clone().unwrap_or_default();
+    plan.storage(&storage, disks)?;
+    if !plan.refusals.is_empty() {
+        return Ok(plan);
     }
     plan.accounts(&config);
     plan.entries(&config);
@@ -103,16 +109,40 @@ impl Step {
 }
 
 impl Plan {
-    fn step(&mut self, stage: &'static str, action: &'static str, target: &str) -> &mut Step {
+    fn step(&mut self, stage: &'static str, action: &str, target: &str) -> &mut Step {
         self.steps.push(Step {
             stage,
-            action,
+            action: action.to_owned(),
             target: target.to_owned(),
             details: Vec::new(),
             destroys: false,
         });
         let last = self.steps.len() - 1;
         &mut self.steps[last]
+    }
+
+    /// What the stage `disks` does, until something is in the way.
+    fn storage(&mut self, storage: &Storage, disks: &Disks) -> Result<(), PlanError> {
+        let foretold = disks.foretell(storage)?;
+        self.disks = foretold.holdings.iter().map(Disk::from).collect();
+        let stop = foretold.stop();
+        let goes_on = |phase: Phase| stop.is_none_or(|stop| stop > phase);
+        if goes_on(Phase::Tables) {
+            self.tables(storage, &foretold);
+        }
+        if goes_on(Phase::Arrays) {
+            self.arrays(storage, &foretold);
+        }
+        if goes_on(Phase::Volumes) {
+            self.volumes(storage, &foretold);
+        }
+        if goes_on(Phase::Filesystems) {
+            self.filesystems(storage, &foretold);
+        }
+        let refusals = foretold.refusals.into_iter();
+        let words = |(_, error)| format!("{:#}", anyhow::Error::from(error));
+        self.refusals = refusals.map(words).collect();
+        Ok(())
     }
 
     /// `config` with everything that is embedded in it; a step for every
@@ -189,142 +219,6 @@ impl Plan {
                 .says("once, unless it runs with these arguments already");
         }
     }
-
-    fn accounts(&mut self, config: &Config) {
-        let Some(passwd) = &config.passwd else {
-            return;
-        };
-        for group in list(passwd.groups.as_ref()) {
-            let step = self.step("files", action(group.should_exist), &group.name);
-            step.says("group");
-            if let Some(gid) = group.gid {
-                step.says(format!("gid {gid}"));
-            }
-        }
-        for user in list(passwd.users.as_ref()) {
-            self.user(user);
-        }
-    }
-
-    fn user(&mut self, user: &User) {
-        let step = self.step("files", action(user.should_exist), &user.name);
-        step.says("user");
-        if user.should_exist == Some(false) {
-            return;
-        }
-        if let Some(uid) = user.uid {
-            step.says(format!("uid {uid}"));
-        }
-        let groups = list(user.groups.as_ref());
-        if !groups.is_empty() {
-            step.says(format!("in {}", groups.join(", ")));
-        }
-        match list(user.ssh_authorized_keys.as_ref()).len() {
-            0 => step.says("no SSH key"),
-            1 => step.says("1 SSH key"),
-            keys => step.says(format!("{keys} SSH keys")),
-        };
-        step.says_if(
-            filled(user.password_hash.as_ref()).is_some(),
-            "with a password",
-        );
-    }
-
-    fn entries(&mut self, config: &Config) {
-        for item in items(config) {
-            let path = item.path();
-            let (overwrites, owner) = match &item {
-                Item::Directory(_, d) => (d.overwrite, owner(d.user.as_ref(), d.group.as_ref())),
-                Item::File(_, f) => (f.overwrite, owner(f.user.as_ref(), f.group.as_ref())),
-                Item::Link(_, l) => (l.overwrite, owner(l.user.as_ref(), l.group.as_ref())),
-            };
-            let step = match &item {
-                Item::Directory(_, directory) => {
-                    let step = self.step("files", "make directory", path);
-                    step.says(mode(directory.mode, 0o755))
-                }
-                Item::File(_, file) => self.file(file),
-                Item::Link(_, link) => {
-                    let hard = link.hard == Some(true);
-                    let verb = if hard { "link hard" } else { "link" };
-                    let target = link.target.as_deref().unwrap_or_default();
-                    let step = self.step("files", verb, path);
-                    step.says(format!("to {target}"))
-                }
-            };
-            step.details.extend(owner);
-            if overwrites == Some(true) {
-                step.destroys = true;
-                step.says("replaces what is there");
-            }
-        }
-    }
-
-    fn file(&mut self, file: &File) -> &mut Step {
-        let contents = file.contents.as_ref().filter(|c| c.source.is_some());
-        let fragments = list(file.append.as_ref());
-        let adds = contents.is_none() && !fragments.is_empty();
-        let verb = if adds { "append to" } else { "write" };
-        let step = self.step("files", verb, &file.path);
-        step.says(mode(file.mode, 0o644));
-        for resource in contents.into_iter().chain(fragments) {
-            step.says(origin(resource));
-        }
-        let empty = contents.is_none() && fragments.is_empty();
-        step.says_if(empty, "empty, if it is not there")
-    }
-
-    fn units(&mut self, config: &Config) {
-        let units = config.systemd.as_ref().and_then(|s| s.units.as_ref());
-        for unit in list(units) {
-            let step = self.step("files", "set up", &unit.name);
-            step.details.extend(unit_words(unit));
-        }
-    }
-}
-
-fn action(should_exist: Option<bool>) -> &'static str {
-    match should_exist {
-        Some(false) => "remove",
-        _ => "make or change",
-    }
-}
-
-fn unit_words(unit: &Unit) -> Vec<String> {
-    let mut words = Vec::new();
-    let masked = unit.mask == Some(true);
-    if masked {
-        words.push("masked".to_owned());
-    } else if filled(unit.contents.as_ref()).is_some() {
-        words.push(format!("written to /etc/systemd/system/{}", unit.name));
-    }
-    for dropin in list(unit.dropins.as_ref()) {
-        words.push(format!("drop-in {}", dropin.name));
-    }
-    match unit.enabled {
-        Some(true) => words.push("enabled".to_owned()),
-        Some(false) => words.push("disabled".to_owned()),
-        None => {}
-    }
-    words
-}
-
-fn mode(mode: Option<i64>, default: i64) -> String {
-    format!("mode {:04o}", mode.unwrap_or(default))
-}
-
-fn owner(user: Option<&NodeUser>, group: Option<&NodeGroup>) -> Option<String> {
-    let shown = |id: Option<i64>, name: Option<&String>| match (id, name) {
-        (Some(id), _) => id.to_string(),
-        (None, Some(name)) => name.clone(),
-        (None, None) => "root".to_owned(),
-    };
-    if user.is_none() && group.is_none() {
-        return None;
-    }
-    let user = user.map_or_else(|| "root".to_owned(), |u| shown(u.id, u.name.as_ref()));
-    let group = group.map_or_else(|| "root".to_owned(), |g| shown(g.id, g.name.as_ref()));
-    Some(format!("owner {user}:{group}"))
 }
 
 /// Where contents come from, and how many they are.
@@ -370,9 +264,12 @@ fn unpack(bytes: &[u8]) -> Result<Vec<u8>, Invalid> {
     }
 }
 
-/// One numbered line per step, under a heading per stage.
+/// The disks, then one numbered line per step, under a heading per stage.
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for disk in &self.disks {
+            write!(f, "{disk}")?;
+        }
         let mut stage = "";
         for (number, step) in self.steps.iter().enumerate() {
             if step.stage != stage {
@@ -386,6 +283,12 @@ impl fmt::Display for Plan {
             }
             writeln!(f, "{}", if step.destroys { " [destroys]" } else { "" })?;
         }
-        Ok(())
+        if self.refusals.is_empty() {
+            return Ok(());
+        }
+        writeln!(f, "refused; the machine stops here")?;
+        self.refusals
+            .iter()
+            .try_for_each(|refusal| writeln!(f, "  {refusal}"))
     }
 }

@@ -31,16 +31,13 @@ struct Decided<'a> {
 }
 
 /// Says what is in the way of `filesystems`, as far as that shows before `tables`
-/// are written. Writes nothing.
+/// are written and other things are made. Writes nothing.
 pub fn foresee(
     context: &Context<'_>,
     root: &Root,
     filesystems: &[Filesystem],
     tables: &[table::Decided<'_>],
 ) -> Result<(), DisksError> {
-    if !tables.iter().any(table::Decided::writes) {
-        return Ok(());
-    }
     let journal = Journal::open(root)?;
     for (at, wanted, format) in entries(context, filesystems) {
         if let Some(device) = context.lasting(&at, tables)? {
@@ -62,7 +59,7 @@ pub fn format(
     let mut all: Vec<Decided<'_>> = Vec::new();
     for (at, wanted, format) in entries(context, filesystems) {
         let device = context.find(&at)?;
-        claims.claim(&at, &device)?;
+        claims.claim(&at, device.place())?;
         all.push(decide(context, &journal, at, device, wanted, format)?);
     }
     for one in &all {
@@ -79,7 +76,7 @@ pub fn format(
 }
 
 /// The entries that ask for something.
-fn entries<'a>(
+pub(super) fn entries<'a>(
     context: &Context<'_>,
     filesystems: &'a [Filesystem],
 ) -> impl Iterator<Item = (Subject<'a>, &'a Filesystem, &'a str)> {
@@ -101,13 +98,8 @@ fn decide<'a>(
 ) -> Result<Decided<'a>, DisksError> {
     let found = probe::probe(device.path()).map_err(|source| at.program(source))?;
     let identity = identity(&at, &device, &found)?;
-    let action = reuse::decide(wanted, &found, journal.step(&identity));
-    let action = action.map_err(|message| at.conflict(message))?;
-    if action == Action::Make
-        && let Some(why) = user(context, &at, &device)?
-    {
-        return Err(at.conflict(format!("is not formatted: {why}")));
-    }
+    let step = journal.step(&identity);
+    let action = judge(&at, wanted, &found, step, || user(context, &at, &device))?;
     Ok(Decided {
         at,
         device,
@@ -116,6 +108,25 @@ fn decide<'a>(
         identity,
         action,
     })
+}
+
+/// What to do about `wanted` where `found` is; or what is in the way. `user` says what needs
+/// that, if something does.
+pub(super) fn judge(
+    at: &Subject<'_>,
+    wanted: &Filesystem,
+    found: &Probe,
+    step: Option<Step>,
+    user: impl FnOnce() -> Result<Option<String>, DisksError>,
+) -> Result<Action, DisksError> {
+    let action = reuse::decide(wanted, found, step);
+    let action = action.map_err(|message| at.conflict(message))?;
+    if action == Action::Make
+        && let Some(why) = user()?
+    {
+        return Err(at.conflict(format!("is not formatted: {why}")));
+    }
+    Ok(action)
 }
 
 /// What needs the contents of `device`, if something does.
@@ -129,16 +140,16 @@ pub(super) fn user(
         return Ok(Some(why));
     }
     if let Some((disk, number)) = context.kernel.disk_of(device).map_err(fail)? {
-        let users = context.kernel.users(&disk).map_err(fail)?;
+        let users = context.users(&disk).map_err(fail)?;
         let partitions = partitions(at, &disk)?;
         return Ok(protected(&partitions, users).remove(&number));
     }
-    let users = context.kernel.users(device).map_err(fail)?;
+    let users = context.users(device).map_err(fail)?;
     Ok(users.into_values().next())
 }
 
 /// The partitions of `disk`; none if its table is no GPT.
-fn partitions(at: &Subject<'_>, disk: &Device) -> Result<Vec<Partition>, DisksError> {
+pub(super) fn partitions(at: &Subject<'_>, disk: &Device) -> Result<Vec<Partition>, DisksError> {
     let io = disk
         .block_size()
         .and_then(|size| FileDisk::open_read_only(disk.path(), size));

@@ -21,7 +21,7 @@ use crate::root::Root;
 use super::format::{identity, user};
 use super::journal::{Journal, Step};
 use super::kernel::Device;
-use super::probe;
+use super::probe::{self, Probe};
 use super::reuse::Action;
 use super::{Claims, Context, DisksError, Subject, settle, table};
 use clevis::{Binding, PassingFile};
@@ -80,7 +80,7 @@ pub fn make(
     let mut all = Vec::new();
     for (at, wanted, key) in entries(context, volumes, keys) {
         let device = context.find(&at)?;
-        claims.claim(&at, &device)?;
+        claims.claim(&at, device.place())?;
         all.push(decide(context, &journal, at, device, wanted, key)?);
     }
     let mut uuids = BTreeMap::new();
@@ -109,7 +109,7 @@ fn entries<'a>(
 }
 
 /// The key of an entry in the config.
-fn place(index: usize) -> String {
+pub(super) fn place(index: usize) -> String {
     format!("storage.luks.{index}")
 }
 
@@ -123,13 +123,8 @@ fn decide<'a>(
 ) -> Result<Decided<'a>, DisksError> {
     let found = probe::probe(device.path()).map_err(|source| at.program(source))?;
     let identity = identity(&at, &device, &found)?;
-    let action = volume::decide(wanted, &found, journal.step(&identity));
-    let action = action.map_err(|message| at.conflict(message))?;
-    if action == Action::Make
-        && let Some(why) = user(context, &at, &device)?
-    {
-        return Err(at.conflict(format!("is not encrypted: {why}")));
-    }
+    let step = journal.step(&identity);
+    let action = judge(&at, wanted, &found, step, || user(context, &at, &device))?;
     let name = &wanted.name;
     if !context.kernel.maps(&device, name) && context.kernel.dev.join("mapper").join(name).exists()
     {
@@ -138,7 +133,7 @@ fn decide<'a>(
         );
         return Err(at.conflict(message));
     }
-    if action == Action::Keep && journal.step(&identity).is_none() {
+    if action == Action::Keep && step.is_none() {
         same_discards(&at, &device, wanted)?;
     }
     Ok(Decided {
@@ -150,6 +145,25 @@ fn decide<'a>(
         identity,
         action,
     })
+}
+
+/// What to do about `wanted` where `found` is; or what is in the way. `user` says what needs
+/// that, if something does.
+pub(super) fn judge(
+    at: &Subject<'_>,
+    wanted: &Luks,
+    found: &Probe,
+    step: Option<Step>,
+    user: impl FnOnce() -> Result<Option<String>, DisksError>,
+) -> Result<Action, DisksError> {
+    let action = volume::decide(wanted, found, step);
+    let action = action.map_err(|message| at.conflict(message))?;
+    if action == Action::Make
+        && let Some(why) = user()?
+    {
+        return Err(at.conflict(format!("is not encrypted: {why}")));
+    }
+    Ok(action)
 }
 
 /// What the volume says about discards counts on every boot, so it must be what the

@@ -1,8 +1,12 @@
 //! What a device contains, asked of blkid(8).
 
+use std::io;
 use std::path::Path;
 
-use crate::program::{self, ProgramError};
+use crate::program::{self, Answer, ProgramError};
+
+/// Where it is, also for users whose search path is not an administrator's.
+const BLKID: [&str; 3] = ["blkid", "/usr/sbin/blkid", "/sbin/blkid"];
 
 /// blkid's exit status when it knows nothing of what is there.
 const NOTHING: i32 = 2;
@@ -54,14 +58,43 @@ impl Probe {
 
 /// Looks at `device` itself, past all caches.
 pub fn probe(device: &Path) -> Result<Probe, ProgramError> {
+    look(device, &[])
+}
+
+/// Looks at `size` bytes of `device`, from `offset` on, as at a device of their own. `size`
+/// is not 0.
+#[cfg(feature = "tools")]
+pub fn probe_part(device: &Path, offset: u64, size: u64) -> Result<Probe, ProgramError> {
+    look(
+        device,
+        &[format!("--offset={offset}"), format!("--size={size}")],
+    )
+}
+
+fn look(device: &Path, part: &[String]) -> Result<Probe, ProgramError> {
     let device = device.display().to_string();
-    let arguments = ["--probe", "--output", "udev", "--", &device].map(str::to_owned);
-    let answer = program::ask("blkid", &arguments, &[NOTHING, SEVERAL])?;
+    let mut arguments = ["--probe", "--output", "udev"].map(str::to_owned).to_vec();
+    arguments.extend_from_slice(part);
+    arguments.extend(["--".to_owned(), device]);
+    let answer = ask(&arguments)?;
     let mut probe = parse(&answer.text);
     if answer.code == SEVERAL && probe.several.is_none() {
         probe.several = Some("blkid does not say which".to_owned());
     }
     Ok(probe)
+}
+
+fn ask(arguments: &[String]) -> Result<Answer, ProgramError> {
+    let mut answer = program::ask(BLKID[0], arguments, &[NOTHING, SEVERAL]);
+    for program in &BLKID[1..] {
+        match &answer {
+            Err(ProgramError::Start { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                answer = program::ask(program, arguments, &[NOTHING, SEVERAL]);
+            }
+            _ => break,
+        }
+    }
+    answer
 }
 
 fn parse(text: &str) -> Probe {
@@ -83,7 +116,7 @@ fn parse(text: &str) -> Probe {
 }
 
 /// Undoes udev's encoding: `\xNN` stands for a byte.
-fn decode(value: &str) -> String {
+pub(super) fn decode(value: &str) -> String {
     let mut bytes = Vec::new();
     let mut parts = value.split("\\x");
     bytes.extend(parts.next().unwrap_or_default().bytes());

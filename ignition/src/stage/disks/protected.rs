@@ -30,6 +30,27 @@ pub fn protected(partitions: &[Partition], users: BTreeMap<u32, String>) -> BTre
     protected
 }
 
+/// Numbers of the partitions that the system runs from if a disk with `partitions` is
+/// booted, and in what words.
+#[cfg(feature = "tools")]
+pub fn running_from(partitions: &[Partition]) -> BTreeMap<u32, String> {
+    let usr = |p: &&Partition| is_bootable(partitions) && p.type_guid == USR;
+    let usr = partitions.iter().filter(usr);
+    let why = |p: &Partition| format!("{:?} belongs to the running system", p.name);
+    usr.map(|p| (p.number, why(p))).collect()
+}
+
+/// Whether this is a disk of the system on which root was not made yet.
+#[cfg(feature = "tools")]
+pub fn lacks_root(partitions: &[Partition]) -> bool {
+    is_bootable(partitions) && !partitions.iter().any(|p| p.type_guid == ROOT)
+}
+
+#[cfg(feature = "tools")]
+fn is_bootable(partitions: &[Partition]) -> bool {
+    partitions.iter().any(|p| p.type_guid == BOOT_PARTITION)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -17,12 +17,14 @@ use crate::root::Root;
 use super::format::{identity, user};
 use super::journal::{Journal, Step};
 use super::kernel::Device;
-use super::probe::{self, Probe};
+use super::probe;
 use super::{Claims, Context, DisksError, Subject, settle, table};
-use array::{Action, Member};
+pub(super) use array::{Action, Member};
+#[cfg(feature = "tools")]
+pub(super) use array::{SUPERBLOCK, superblock, superblock_at};
 
 /// How blkid calls a member of such an array.
-const MEMBER: &str = "linux_raid_member";
+pub(super) const MEMBER: &str = "linux_raid_member";
 
 /// One array, decided.
 struct Decided<'a> {
@@ -80,11 +82,20 @@ pub fn make(
     }
 }
 
+/// The key of an entry in the config.
+pub(super) fn place(index: usize) -> String {
+    format!("storage.raid.{index}")
+}
+
 /// The members as the config names them. Origins are known of whole entries.
-fn subjects<'a>(context: &Context<'_>, index: usize, wanted: &'a Raid) -> Vec<Subject<'a>> {
+pub(super) fn subjects<'a>(
+    context: &Context<'_>,
+    index: usize,
+    wanted: &'a Raid,
+) -> Vec<Subject<'a>> {
     let devices = list(wanted.devices.as_ref()).iter();
     devices
-        .map(|device| context.subject(format!("storage.raid.{index}"), device))
+        .map(|device| context.subject(place(index), device))
         .collect()
 }
 
@@ -99,64 +110,62 @@ fn decide<'a>(
     let (mut parts, mut members) = (Vec::new(), Vec::new());
     for at in subjects(context, index, wanted) {
         let device = context.find(&at)?;
-        claims.claim(&at, &device)?;
-        let part = look(context, at, device)?;
-        members.push(Member {
-            array: part.array.clone(),
-            step: journal.step(&part.identity),
-            expendable: expendable(context, &part.at, &part.device, disks)?,
-            found: part.found.clone(),
-        });
-        parts.push(part);
+        claims.claim(&at, device.place())?;
+        let found = probe::probe(device.path()).map_err(|source| at.program(source))?;
+        let identity = identity(&at, &device, &found)?;
+        let array = match found.kind.as_deref() {
+            Some(MEMBER) => examine(&at, &device)?,
+            _ => None,
+        };
+        let member = Member {
+            array,
+            step: journal.step(&identity),
+            expendable: expendable(context, &at, &device, disks)?,
+            found,
+        };
+        let user = user(context, &at, &device)?;
+        parts.push(Part { at, member, user });
+        members.push((device, identity));
     }
-    let at = context.subject(format!("storage.raid.{index}"), &wanted.name);
-    let action = array::decide(wanted, &members).map_err(|refusal| {
-        let part = parts.get(refusal.index).map(|part| &part.at);
-        part.unwrap_or(&at).conflict(&refusal)
-    })?;
-    let used = parts.iter().find_map(|p| Some((&p.at, p.user.as_ref()?)));
-    if let (Action::Make, Some((at, why))) = (action, used) {
-        return Err(at.conflict(format!("does not become part of an array: {why}")));
-    }
-    let active = used.is_some();
-    let members = parts.into_iter().map(|p| (p.device, p.identity));
+    let action = judge(context, index, wanted, parts.iter())?;
     Ok(Decided {
-        members: members.collect(),
-        at,
+        at: context.subject(place(index), &wanted.name),
         wanted,
+        members,
         action,
-        active,
+        active: parts.iter().any(|part| part.user.is_some()),
     })
 }
 
 /// A member that was looked at.
-struct Part<'a> {
-    at: Subject<'a>,
-    device: Device,
-    found: Probe,
-    array: Option<array::Array>,
-    identity: String,
-    user: Option<String>,
+pub(super) struct Part<'a> {
+    pub at: Subject<'a>,
+    pub member: Member,
+    /// What needs it, if something does.
+    pub user: Option<String>,
 }
 
-fn look<'a>(
+/// What to do about `wanted`, whose devices are `parts`; or which of them is in the way.
+pub(super) fn judge<'a>(
     context: &Context<'_>,
-    at: Subject<'a>,
-    device: Device,
-) -> Result<Part<'a>, DisksError> {
-    let found = probe::probe(device.path()).map_err(|source| at.program(source))?;
-    let array = match found.kind.as_deref() {
-        Some(MEMBER) => examine(&at, &device)?,
-        _ => None,
-    };
-    Ok(Part {
-        identity: identity(&at, &device, &found)?,
-        user: user(context, &at, &device)?,
-        at,
-        device,
-        found,
-        array,
-    })
+    index: usize,
+    wanted: &Raid,
+    parts: impl Iterator<Item = &'a Part<'a>>,
+) -> Result<Action, DisksError> {
+    let parts: Vec<&Part<'_>> = parts.collect();
+    let members: Vec<Member> = parts.iter().map(|part| part.member.clone()).collect();
+    let action = array::decide(wanted, &members).map_err(|refusal| {
+        let at = context.subject(place(index), &wanted.name);
+        let part = parts.get(refusal.index).map(|part| &part.at);
+        part.unwrap_or(&at).conflict(&refusal)
+    })?;
+    let used = parts.iter().find_map(|p| Some((&p.at, p.user.as_ref()?)));
+    match (action, used) {
+        (Action::Make, Some((at, why))) => {
+            Err(at.conflict(format!("does not become part of an array: {why}")))
+        }
+        _ => Ok(action),
+    }
 }
 
 fn examine(at: &Subject<'_>, device: &Device) -> Result<Option<array::Array>, DisksError> {
@@ -188,17 +197,22 @@ fn expendable(
         if other.place() != disk.place() {
             continue;
         }
-        let label = device.partition_label();
-        let wiped = list(wanted.partitions.as_ref()).iter().any(|p| {
-            let same = match p.number.unwrap_or(0) {
-                0 => p.label.is_some() && p.label == label,
-                given => number.map(i64::from) == Some(given),
-            };
-            same && number.is_some() && p.wipe_partition_entry == Some(true)
-        });
-        return Ok(wanted.wipe_table == Some(true) || wiped);
+        return Ok(allows(wanted, number, device.partition_label().as_deref()));
     }
     Ok(false)
+}
+
+/// Whether `disk` allows to destroy what is on it, or on its partition `number`, which has
+/// this label.
+pub(super) fn allows(disk: &Disk, number: Option<u32>, label: Option<&str>) -> bool {
+    let wiped = list(disk.partitions.as_ref()).iter().any(|p| {
+        let same = match p.number.unwrap_or(0) {
+            0 => p.label.is_some() && p.label.as_deref() == label,
+            given => number.map(i64::from) == Some(given),
+        };
+        same && number.is_some() && p.wipe_partition_entry == Some(true)
+    });
+    disk.wipe_table == Some(true) || wiped
 }
 
 fn carry_out(root: &Root, journal: &mut Journal, one: &Decided<'_>) -> Result<(), DisksError> {

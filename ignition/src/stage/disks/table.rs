@@ -67,8 +67,8 @@ pub struct Decided<'a> {
     pub(super) change: Change,
     /// Open if something will be written.
     io: Option<FileDisk>,
-    /// udev leaves a disk alone while it is locked.
-    _lock: Flock<File>,
+    /// udev leaves a disk alone while it is locked. None if nothing is to be written.
+    _lock: Option<Flock<File>>,
 }
 
 /// Decides what happens to each of `disks`, or says what is in the way. Waits for
@@ -78,8 +78,20 @@ pub fn decide<'a>(
     disks: &'a [Disk],
 ) -> Result<Vec<Decided<'a>>, DisksError> {
     // Before the first one is locked: udev may have to finish with it.
+    let found = find(context, disks.iter().enumerate())?;
+    let found = found.into_iter().zip(disks);
+    found
+        .map(|((at, device), disk)| decide_one(context, at, device, disk))
+        .collect()
+}
+
+/// The devices of `disks`, which come with their places in the config's list.
+pub(super) fn find<'a>(
+    context: &Context<'_>,
+    disks: impl Iterator<Item = (usize, &'a Disk)>,
+) -> Result<Vec<(Subject<'a>, Device)>, DisksError> {
     let mut found: Vec<(Subject<'_>, Device)> = Vec::new();
-    for (index, disk) in disks.iter().enumerate() {
+    for (index, disk) in disks {
         let at = context.subject(format!("storage.disks.{index}"), &disk.device);
         let device = context.find(&at)?;
         let same = |(_, other): &&(_, Device)| other.place() == device.place();
@@ -90,13 +102,11 @@ pub fn decide<'a>(
         }
         found.push((at, device));
     }
-    let found = found.into_iter().zip(disks);
-    found
-        .map(|((at, device), disk)| decide_one(context, at, device, disk))
-        .collect()
+    Ok(found)
 }
 
-fn decide_one<'a>(
+/// Decides what happens to `disk`, or says what is in the way.
+pub(super) fn decide_one<'a>(
     context: &Context<'_>,
     at: Subject<'a>,
     device: Device,
@@ -109,11 +119,9 @@ fn decide_one<'a>(
     }
     let block_size = device.block_size();
     let block_size = block_size.map_err(|source| at.device("asking for the size of", source))?;
-    let wanted = wanted(disk, block_size).map_err(|unfit| {
-        let key = format!("{}.partitions.{}", at.key, unfit.index);
-        context.subject(key, &disk.device).conflict(unfit)
-    })?;
-    let lock = lock(&at, &device)?;
+    let wanted = entries(context, &at, disk, block_size)?;
+    let writes = matches!(context.purpose, Purpose::Write);
+    let lock = writes.then(|| lock(&at, &device)).transpose()?;
     let open = |source| at.device("opening", source);
     let io = FileDisk::open_read_only(device.path(), block_size).map_err(open)?;
     let mut look = Look {
@@ -128,7 +136,7 @@ fn decide_one<'a>(
         false => look.edit()?,
     };
     // A disk that cannot be written is known before another one is.
-    let io = (change.writes() && context.purpose == Purpose::Write)
+    let io = (writes && change.writes())
         .then(|| FileDisk::open(device.path(), block_size).map_err(open))
         .transpose()?;
     Ok(Decided {
@@ -137,6 +145,19 @@ fn decide_one<'a>(
         change,
         io,
         _lock: lock,
+    })
+}
+
+/// The wanted partitions, in blocks.
+fn entries(
+    context: &Context<'_>,
+    at: &Subject<'_>,
+    disk: &Disk,
+    block_size: u32,
+) -> Result<Vec<Wanted>, DisksError> {
+    wanted(disk, block_size).map_err(|unfit| {
+        let key = format!("{}.partitions.{}", at.key, unfit.index);
+        context.subject(key, &disk.device).conflict(unfit)
     })
 }
 
@@ -159,14 +180,20 @@ impl Change {
             Self::Make { .. } => true,
         }
     }
+
+    /// Whether partition `number`, or the whole disk if there is none, is another one then.
+    pub(super) fn touches(&self, number: Option<u32>) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Make { .. } => true,
+            Self::Edit { operations, .. } => operations
+                .iter()
+                .any(|operation| number.is_none_or(|number| operation.number() == number)),
+        }
+    }
 }
 
 impl Decided<'_> {
-    /// Whether anything will be written.
-    pub fn writes(&self) -> bool {
-        self.io.is_some()
-    }
-
     /// Whether the contents of `device` may be others once this is written.
     pub fn changes(&self, kernel: &Kernel, device: &Device) -> Result<bool, DisksError> {
         let disk = kernel.disk_of(device);
@@ -178,13 +205,7 @@ impl Decided<'_> {
         if place != self.device.place() {
             return Ok(false);
         }
-        Ok(match &self.change {
-            Change::Nothing => false,
-            Change::Make { .. } => true,
-            Change::Edit { operations, .. } => operations
-                .iter()
-                .any(|operation| number.is_none_or(|number| operation.number() == number)),
-        })
+        Ok(self.change.touches(number))
     }
 }
 
@@ -325,7 +346,7 @@ impl Look<'_> {
     }
 
     fn users(&self) -> Result<BTreeMap<u32, String>, DisksError> {
-        let users = self.context.kernel.users(self.device);
+        let users = self.context.users(self.device);
         users.map_err(|source| self.at.device("looking for users of", source))
     }
 

@@ -9,11 +9,10 @@ use std::str::FromStr;
 use ignition_config::v3_6::{Partition, Storage};
 
 use crate::config::{Disk, filled, list};
-use crate::stage::disks::{Fate, Foretold, foretell};
+use crate::stage::disks::{Fate, Foretold, Holding, NewTable, StandIn, foretell};
 
+use super::holding::extent;
 use super::{Plan, PlanError};
-
-const MIB: u64 = 1 << 20;
 
 /// A disk to plan for: `[DEVICE=]IMAGE`, or `[DEVICE=]SIZE` of an empty one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,10 +48,12 @@ impl FromStr for Given {
 
 /// `20GiB`, `512MiB`.
 fn size(text: &str) -> Option<u64> {
-    let units = [("GiB", 1 << 30), ("MiB", MIB)];
+    let units = [("GiB", 1 << 30), ("MiB", 1 << 20)];
     units.iter().find_map(|(unit, bytes)| {
         let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
-        number.checked_mul(*bytes).filter(|size| *size < 1 << 60)
+        number
+            .checked_mul(*bytes)
+            .filter(|size| (1..1 << 60).contains(size))
     })
 }
 
@@ -66,51 +67,95 @@ impl Disks {
         Self(given)
     }
 
-    /// The one that stands for `disk`.
-    fn of(&self, disk: &Disk) -> Option<&Kind> {
-        let named = |given: &&Given| given.device.as_ref().is_none_or(|d| *d == disk.device);
-        self.0.iter().find(named).map(|given| &given.disk)
+    /// What becomes of the disks that were given.
+    pub(super) fn foretell(&self, storage: &Storage) -> Result<Foretold, PlanError> {
+        if self.0.is_empty() {
+            return Ok(Foretold::default());
+        }
+        let names = self.names(storage).map_err(PlanError::Which)?;
+        let (mut stand_ins, mut files) = (Vec::new(), Vec::new());
+        for (index, (given, device)) in self.0.iter().zip(names).enumerate() {
+            let image = match &given.disk {
+                Kind::Image(path) => path.clone(),
+                Kind::Empty(size) => {
+                    let file = Empty::new(index, *size).map_err(PlanError::Empty)?;
+                    let path = file.0.clone();
+                    files.push(file);
+                    path
+                }
+            };
+            let empty = matches!(given.disk, Kind::Empty(_));
+            stand_ins.push(StandIn {
+                device,
+                image,
+                empty,
+            });
+        }
+        Ok(foretell(storage, &stand_ins)?)
     }
 
-    /// Whether every disk that was given is one of `disks`, and which.
-    fn check(&self, disks: &[Disk]) -> Result<(), String> {
-        let names: Vec<_> = disks.iter().map(|disk| disk.device.as_str()).collect();
-        let known = match names.as_slice() {
+    /// What the config calls each of them; or why it calls them nothing.
+    fn names(&self, storage: &Storage) -> Result<Vec<String>, String> {
+        let disks = list(storage.disks.as_ref()).iter();
+        let disks: Vec<&str> = disks.map(|disk| disk.device.as_str()).collect();
+        let known = match disks.as_slice() {
             [] => "the config has no storage.disks".to_owned(),
-            names => format!("the config has {}", names.join(", ")),
+            disks => format!("the config has {}", disks.join(", ")),
         };
+        let mut names = Vec::new();
         for given in &self.0 {
-            match &given.device {
-                Some(device) if !names.contains(&device.as_str()) => {
+            let name = match (&given.device, disks.as_slice()) {
+                (Some(device), _) if named(storage, device) => device,
+                (Some(device), _) => {
                     return Err(format!("{device} is not a disk of the config; {known}"));
                 }
-                None if names.len() != 1 || self.0.len() != 1 => {
-                    return Err(format!("write DEVICE=IMAGE; {known}"));
-                }
-                _ => {}
+                (None, [only]) if self.0.len() == 1 => *only,
+                (None, _) => return Err(format!("write DEVICE=IMAGE; {known}")),
+            };
+            if names.iter().any(|taken| taken == name) {
+                return Err(format!(
+                    "{name} is given twice; one image stands for one disk"
+                ));
             }
+            names.push(name.to_owned());
         }
-        Ok(())
+        Ok(names)
     }
 }
 
+/// Whether the config may be about the disk `device`.
+fn named(storage: &Storage, device: &str) -> bool {
+    let disks = list(storage.disks.as_ref())
+        .iter()
+        .map(|d| d.device.as_str());
+    let members = list(storage.raid.as_ref()).iter();
+    let members = members.flat_map(|raid| list(raid.devices.as_ref()).iter().map(String::as_str));
+    let luks = list(storage.luks.as_ref()).iter();
+    let luks = luks.filter_map(|luks| luks.device.as_deref());
+    let filesystems = list(storage.filesystems.as_ref()).iter();
+    let filesystems = filesystems.map(|filesystem| filesystem.device.as_str());
+    let mut on_it = members.chain(luks).chain(filesystems);
+    // Links to partitions and file systems may lead to any disk.
+    let links = ["partlabel", "partuuid", "label", "uuid"];
+    let links = links.map(|kind| format!("/dev/disk/by-{kind}/"));
+    let may_be = |name: &str| {
+        name.starts_with(device) || links.iter().any(|link| name.starts_with(link.as_str()))
+    };
+    disks.into_iter().any(|name| name == device) || on_it.any(may_be)
+}
+
 impl Plan {
-    /// Disks as the spec has them, whether or not this version of the host
-    /// refuses them.
-    pub(super) fn disks(&mut self, storage: &Storage, given: &Disks) -> Result<(), PlanError> {
-        let disks = list(storage.disks.as_ref());
-        given.check(disks).map_err(PlanError::Which)?;
-        for (index, disk) in disks.iter().enumerate() {
-            match given.of(disk) {
-                None => self.disk(disk),
-                Some(Kind::Image(path)) => self.foretold(disk, &foretell(index, disk, path)?),
-                Some(Kind::Empty(size)) => {
-                    let image = Empty::new(index, *size).map_err(PlanError::Empty)?;
-                    self.foretold(disk, &foretell(index, disk, &image.0)?);
-                }
+    /// Partition tables: of disks that were given what becomes of them, of others what
+    /// the spec says.
+    pub(super) fn tables(&mut self, storage: &Storage, foretold: &Foretold) {
+        for (index, disk) in list(storage.disks.as_ref()).iter().enumerate() {
+            let mut holdings = foretold.holdings.iter();
+            let holding = holdings.find(|holding| holding.stand_in.device == disk.device);
+            match (foretold.tables.get(&index), holding) {
+                (Some(table), Some(holding)) => self.table(holding, table),
+                _ => self.disk(disk),
             }
         }
-        Ok(())
     }
 
     fn disk(&mut self, disk: &Disk) {
@@ -129,53 +174,65 @@ impl Plan {
         }
     }
 
-    fn foretold(&mut self, disk: &Disk, foretold: &Foretold) {
-        let device = &disk.device;
-        let lost = |fate: &Fate| matches!(fate, Fate::Lost(_));
-        if foretold.new_table {
-            let loses = foretold.partitions.iter().any(lost);
-            let step = self.step("disks", "make partition table", device);
-            step.destroys = loses;
-            step.says_if(
-                loses,
-                "the table that is there, and all of its partitions, are lost",
-            );
-        }
-        for fate in &foretold.partitions {
-            let (action, entry, destroys) = match fate {
-                Fate::Kept(entry) => ("keep partition", entry, false),
-                Fate::Lost(entry) => ("remove partition", entry, true),
-                Fate::Made(entry) => ("make partition", entry, false),
-                Fate::Resized { from, .. } => ("resize partition", from, false),
-            };
-            let target = format!("{device}, number {}", entry.number);
-            let step = self.step("disks", action, &target);
-            step.destroys = destroys;
-            step.says_if(!entry.name.is_empty(), &format!("label {:?}", entry.name));
-            step.says(extent(entry.first_lba, entry.last_lba, foretold.block_size));
-            if let Fate::Resized { from, last_lba } = fate {
-                let then = extent(from.first_lba, *last_lba, foretold.block_size);
-                step.says(format!("then {then}"));
+    fn table(&mut self, holding: &Holding, table: &NewTable) {
+        let device = &holding.stand_in.device;
+        let fates = match table {
+            NewTable::None => {
+                self.step("disks", "keep disk", device)
+                    .says("it gets no partition table");
+                return;
             }
-        }
-        if !foretold.new_table && foretold.partitions.is_empty() {
-            self.step("disks", "keep disk", device)
-                .says("it gets no partition table");
+            NewTable::Edited(fates) => fates,
+            NewTable::Made { wiped, fates } => {
+                let makes = fates.iter().any(|fate| matches!(fate, Fate::Made(_)));
+                let verb = if makes { "make" } else { "wipe" };
+                let lost = holding.whole.describe().filter(|_| *wiped);
+                let step = self.step("disks", &format!("{verb} partition table"), device);
+                step.destroys = lost.is_some();
+                if let Some(lost) = lost {
+                    step.says(format!("what is there is lost: {lost}"));
+                }
+                fates
+            }
+        };
+        for fate in fates {
+            self.partition(holding, fate);
         }
     }
-}
 
-/// Where a partition is, in the config's units.
-fn extent(first: u64, last: u64, block_size: u32) -> String {
-    let bytes = u64::from(block_size);
-    let size = (last + 1).saturating_sub(first).saturating_mul(bytes);
-    let start = first.saturating_mul(bytes);
-    let mib = |bytes: u64| match bytes % MIB {
-        0 => (bytes / MIB).to_string(),
-        _ => format!("{:.2}", bytes as f64 / MIB as f64),
-    };
-    let (start, size) = (mib(start), mib(size));
-    format!("{size} MiB from {start} MiB on")
+    fn partition(&mut self, holding: &Holding, fate: &Fate) {
+        let (action, entry) = match fate {
+            Fate::Kept(entry) => ("keep", entry),
+            Fate::Lost(entry) => ("remove", entry),
+            Fate::Made(entry) => ("make", entry),
+            Fate::Resized { from, .. } => ("resize", from),
+        };
+        let bytes = |blocks: u64| blocks.saturating_mul(u64::from(holding.block_size));
+        let place = |last: u64| {
+            let blocks = last.saturating_add(1).saturating_sub(entry.first_lba);
+            extent(bytes(entry.first_lba), bytes(blocks))
+        };
+        let mut held = holding.partitions.iter();
+        let held = held.find(|(partition, _)| partition.number == entry.number);
+        let held = held.and_then(|(_, found)| found.describe());
+        let target = format!("{} of {}", entry.number, holding.stand_in.device);
+        let step = self.step("disks", &format!("{action} partition"), &target);
+        step.says_if(!entry.name.is_empty(), &format!("label {:?}", entry.name));
+        step.says(place(entry.last_lba));
+        match fate {
+            Fate::Lost(_) => {
+                step.destroys = true;
+                let held = held.as_deref().unwrap_or("nothing that is known");
+                step.says(format!("what it holds is lost: {held}"));
+            }
+            Fate::Resized { last_lba, .. } => {
+                step.says(format!("then {}", place(*last_lba)));
+                step.destroys = *last_lba < entry.last_lba;
+                step.says_if(step.destroys, "what lies behind its new end is lost");
+            }
+            Fate::Kept(_) | Fate::Made(_) => {}
+        }
+    }
 }
 
 /// A file without contents, removed with this.
@@ -230,13 +287,7 @@ mod tests {
         assert_eq!(parse("20GiB").disk, Kind::Empty(20 << 30));
         assert_eq!(parse("a=512MiB").disk, Kind::Empty(512 << 20));
         assert_eq!(parse("GiB").disk, Kind::Image("GiB".into()));
+        assert_eq!(parse("0GiB").disk, Kind::Image("0GiB".into()));
         assert!("/dev/vdb=".parse::<Given>().is_err());
-    }
-
-    #[test]
-    fn extents_are_in_the_units_of_the_config() {
-        assert_eq!(extent(2048, 4095, 512), "1 MiB from 1 MiB on");
-        assert_eq!(extent(256, 256, 4096), "0.00 MiB from 1 MiB on");
-        assert_eq!(extent(34, 2047, 512), "0.98 MiB from 0.02 MiB on");
     }
 }

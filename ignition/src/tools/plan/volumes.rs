@@ -4,24 +4,59 @@ use ignition_config::v3_6::{Disk, Storage};
 
 use crate::config::{Filesystem, Luks, Raid, filled, is_bound, list};
 use crate::fetch::public_name;
+use crate::stage::disks::{Foretold, Verdict};
 
-use super::{Plan, origin};
+use super::{Plan, Step, origin};
 
 impl Plan {
-    /// What is made on disks and partitions.
-    pub(super) fn volumes(&mut self, storage: &Storage) {
-        for raid in list(storage.raid.as_ref()) {
-            self.array(raid, list(storage.disks.as_ref()));
-        }
-        for luks in list(storage.luks.as_ref()) {
-            self.volume(luks);
-        }
-        for filesystem in list(storage.filesystems.as_ref()) {
-            self.filesystem(filesystem);
+    /// Arrays: what becomes of those on disks that were given, of others what may.
+    pub(super) fn arrays(&mut self, storage: &Storage, foretold: &Foretold) {
+        for (index, raid) in list(storage.raid.as_ref()).iter().enumerate() {
+            match foretold.verdicts.get(&format!("storage.raid.{index}")) {
+                Some(Verdict::Kept(what)) => self.kept("keep array", &raid.name, what),
+                verdict => self.array(raid, list(storage.disks.as_ref()), verdict),
+            }
         }
     }
 
-    fn array(&mut self, raid: &Raid, disks: &[Disk]) {
+    /// Encrypted volumes.
+    pub(super) fn volumes(&mut self, storage: &Storage, foretold: &Foretold) {
+        for (index, luks) in list(storage.luks.as_ref()).iter().enumerate() {
+            let device = luks.device.as_deref().unwrap_or_default();
+            match foretold.verdicts.get(&format!("storage.luks.{index}")) {
+                Some(Verdict::Kept(what)) => {
+                    let what = format!(
+                        "{what}, if the config's key opens it and it allows discards as the \
+                         config says"
+                    );
+                    self.kept("keep volume", device, &what);
+                }
+                verdict => self.volume(luks, verdict),
+            }
+        }
+    }
+
+    /// File systems.
+    pub(super) fn filesystems(&mut self, storage: &Storage, foretold: &Foretold) {
+        for (index, wanted) in list(storage.filesystems.as_ref()).iter().enumerate() {
+            match foretold
+                .verdicts
+                .get(&format!("storage.filesystems.{index}"))
+            {
+                Some(Verdict::Kept(what)) => {
+                    self.kept("keep file system", &wanted.device, what);
+                }
+                verdict => self.filesystem(wanted, verdict),
+            }
+        }
+    }
+
+    fn kept(&mut self, action: &str, target: &str, what: &str) {
+        let step = self.step("disks", action, target);
+        step.says(format!("it is there as wanted: {what}"));
+    }
+
+    fn array(&mut self, raid: &Raid, disks: &[Disk], verdict: Option<&Verdict>) {
         let devices = list(raid.devices.as_ref());
         // What is there is lost with the tables of these disks, or not at all.
         let mut wiped = disks.iter().filter(|disk| disk.wipe_table == Some(true));
@@ -34,14 +69,19 @@ impl Plan {
             step.says(format!("{spares} of them spare"));
         }
         step.says(format!("at /dev/md/{}", raid.name));
-        step.says_if(!wiped, "one that is there as wanted is assembled and stays");
+        match verdict {
+            Some(Verdict::Made(lost)) => step.loses(lost.as_deref()),
+            _ => {
+                step.says_if(!wiped, "one that is there as wanted is assembled and stays");
+                step.is_open(verdict);
+            }
+        }
     }
 
-    fn volume(&mut self, luks: &Luks) {
+    fn volume(&mut self, luks: &Luks, verdict: Option<&Verdict>) {
         let device = luks.device.as_deref().unwrap_or_default();
         let wipes = luks.wipe_volume == Some(true);
         let step = self.step("disks", "encrypt", device);
-        step.destroys = wipes;
         step.says(format!("opened as /dev/mapper/{}", luks.name));
         match luks.key_file.as_ref().filter(|key| key.source.is_some()) {
             Some(key) => step.says(format!("its key: {}", origin(key))),
@@ -60,17 +100,44 @@ impl Plan {
         if let Some(pin) = custom.and_then(|custom| filled(custom.pin.as_ref())) {
             step.says(format!("bound by clevis with the pin {pin}"));
         }
-        step.says_if(wipes, "what is there is lost");
+        step.judged(verdict, wipes);
     }
 
-    fn filesystem(&mut self, filesystem: &Filesystem) {
+    fn filesystem(&mut self, filesystem: &Filesystem, verdict: Option<&Verdict>) {
         let wipes = filesystem.wipe_filesystem == Some(true);
         let format = filled(filesystem.format.as_ref()).unwrap_or("as it is");
         let step = self.step("disks", "format", &filesystem.device);
-        step.destroys = wipes;
-        step.says(format).says_if(wipes, "what is there is lost");
+        step.says(format).judged(verdict, wipes);
         if let Some(path) = filled(filesystem.path.as_ref()) {
             step.says(format!("at {path} while files are written"));
+        }
+    }
+}
+
+impl Step {
+    /// What is lost, if it is known; else what `wipes` allows.
+    fn judged(&mut self, verdict: Option<&Verdict>, wipes: bool) {
+        if let Some(Verdict::Made(lost)) = verdict {
+            return self.loses(lost.as_deref());
+        }
+        self.destroys = wipes;
+        self.says_if(wipes, "what is there is lost");
+        self.is_open(verdict);
+    }
+
+    fn loses(&mut self, lost: Option<&str>) {
+        self.destroys = lost.is_some();
+        match lost {
+            Some(lost) => self.says(format!("what is there is lost: {lost}")),
+            None => self.says("nothing is there"),
+        };
+    }
+
+    fn is_open(&mut self, verdict: Option<&Verdict>) {
+        if let Some(Verdict::Open(why)) = verdict {
+            self.says(format!(
+                "the machine decides whether it is there already ({why})"
+            ));
         }
     }
 }

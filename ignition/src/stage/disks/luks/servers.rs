@@ -148,6 +148,7 @@ mod tests {
         fetcher.configure(&config).unwrap();
         let state = State::default();
         let context = Context {
+            purpose: crate::stage::disks::Purpose::Write,
             kernel: Kernel::default(),
             state: &state,
         };

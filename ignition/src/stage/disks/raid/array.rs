@@ -139,6 +139,46 @@ pub fn parse(text: &str) -> Option<Array> {
     })
 }
 
+/// Bytes of a superblock that [`superblock`] wants.
+#[cfg(feature = "tools")]
+pub const SUPERBLOCK: usize = 96;
+
+/// Where the superblock of a member of `size` bytes is, by the version of its format (as
+/// blkid has it).
+#[cfg(feature = "tools")]
+pub fn superblock_at(version: &str, size: u64) -> Option<u64> {
+    match version {
+        // 8 to 12 KiB before the end.
+        "1.0" => Some((size / 512).checked_sub(16)? / 8 * 8 * 512),
+        "1.1" => Some(0),
+        "1.2" => Some(4096),
+        _ => None,
+    }
+}
+
+/// Understands a superblock of version 1 (Linux, `struct mdp_superblock_1`), as `mdadm
+/// --examine` does, which wants a device of its own for it.
+#[cfg(feature = "tools")]
+pub fn superblock(bytes: &[u8; SUPERBLOCK]) -> Option<Array> {
+    let number = |at: usize| {
+        let bytes = bytes.get(at..at + 4)?;
+        Some(u32::from_le_bytes(bytes.try_into().ok()?))
+    };
+    if (number(0)?, number(4)?) != (0xa92b_4efc, 1) {
+        return None;
+    }
+    let name = bytes.get(32..64)?;
+    let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
+    let name = String::from_utf8_lossy(name);
+    let name = name.rsplit_once(':').map_or(&*name, |(_, name)| name);
+    Some(Array {
+        uuid: format!("{:02x?}", bytes.get(16..32)?),
+        name: name.to_owned(),
+        level: canonical(&number(72)?.to_string())?.to_owned(),
+        devices: usize::try_from(number(92)?).ok()?,
+    })
+}
+
 /// What makes `wanted` of `devices`, as upstream has it. The name belongs to any
 /// host, so that it is `/dev/md/NAME` everywhere.
 pub fn creation(wanted: &Raid, devices: &[String]) -> Vec<String> {
@@ -207,6 +247,41 @@ mod tests {
             ..Probe::default()
         };
         Member { found, ..blank() }
+    }
+
+    #[cfg(feature = "tools")]
+    #[test]
+    fn a_superblock_says_what_mdadm_says() {
+        let mut bytes = [0; SUPERBLOCK];
+        let mut put = |at: usize, value: &[u8]| bytes[at..][..value.len()].copy_from_slice(value);
+        put(0, &0xa92b_4efc_u32.to_le_bytes());
+        put(4, &1_u32.to_le_bytes());
+        put(16, &[7; 16]);
+        put(32, b"any:data");
+        put(72, &1_u32.to_le_bytes());
+        put(92, &2_u32.to_le_bytes());
+        let array = superblock(&bytes).unwrap();
+        let told = parse("MD_LEVEL=raid1\nMD_DEVICES=2\nMD_NAME=any:data\nMD_UUID=a\n").unwrap();
+        let uuid = told.uuid.clone();
+        assert_eq!(
+            Array {
+                uuid,
+                ..array.clone()
+            },
+            told
+        );
+        assert_ne!(array.uuid, "");
+        assert_eq!(superblock(&[0; SUPERBLOCK]), None);
+        assert_eq!(superblock_at("1.2", 1 << 20), Some(4096));
+        assert_eq!(superblock_at("1.0", 1 << 20), Some((1 << 20) - 8192));
+        assert_eq!(
+            superblock_at("1.0", (1 << 20) + 1536),
+            Some((1 << 20) - 8192)
+        );
+        assert_eq!(
+            (superblock_at("1.0", 512), superblock_at("0.90.0", 1 << 20)),
+            (None, None)
+        );
     }
 
     fn part() -> Member {
