@@ -26,9 +26,7 @@ pub(crate) use parse::{excerpt, read};
 pub use place::{Invalid, Locate, Place, Problem};
 pub use support::unsupported;
 pub use validate::{Findings, validate};
-#[cfg(feature = "tools")]
-pub(crate) use version::Spec;
-pub use version::{Accepts, NEWEST};
+pub use version::{Accepts, NEWEST, Spec};
 
 /// The config that asks for nothing.
 pub fn empty() -> Config {

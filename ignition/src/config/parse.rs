@@ -26,6 +26,8 @@ pub struct Document {
 pub struct Parsed {
     /// The config, as spec [`NEWEST`].
     pub config: Config,
+    /// The spec that it was written for.
+    pub spec: Spec,
     /// What is probably a mistake: unknown keys and the like.
     pub warnings: Vec<Problem>,
     /// Its text.
@@ -50,7 +52,7 @@ pub fn parse_accepting(
     let Some(mut parsed) = read(source, bytes, accepts)? else {
         return Ok(None);
     };
-    let found = validate(&parsed.config, &parsed.document);
+    let found = validate(&parsed.config, parsed.spec, &parsed.document);
     parsed.warnings.extend(found.warnings);
     let mut errors = found.errors;
     errors.extend(unsupported(&parsed.config, &parsed.document));
@@ -92,6 +94,7 @@ pub(crate) fn read(
     }
     Ok(Some(Parsed {
         config,
+        spec,
         warnings,
         document,
     }))
@@ -441,6 +444,29 @@ mod tests {
             let mode = parsed.config.storage.unwrap().files.unwrap()[0].mode;
             let expected = if minor < 4 { 0o755 } else { 0o4755 };
             assert_eq!(mode, Some(expected), "3.{minor}.0");
+        }
+    }
+
+    #[test]
+    fn sha256_is_refused_where_the_spec_has_only_sha512() {
+        let hash = |minor, hash: &str, digits| {
+            let hash = format!("{hash}-{}", "0".repeat(digits));
+            let text = format!(
+                r#"{{"ignition": {{"version": "3.{minor}.0", "config": {{"merge": [
+                {{"source": "data:,a", "verification": {{"hash": "{hash}"}}}}]}}}}}}"#
+            );
+            parse("t", text.as_bytes())
+        };
+        let refused = hash(0, "sha256", 64).unwrap_err().to_string();
+        let key = "line 2, column 57, key ignition.config.merge.0.verification.hash";
+        assert!(refused.contains(key), "{refused}");
+        assert!(
+            refused.contains("sha256 needs spec 3.1.0 or newer"),
+            "{refused}"
+        );
+        assert!(hash(0, "sha512", 128).is_ok());
+        for minor in 1..=6 {
+            assert!(hash(minor, "sha256", 64).is_ok(), "3.{minor}.0");
         }
     }
 

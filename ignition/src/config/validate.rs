@@ -13,7 +13,7 @@ mod users;
 use std::collections::BTreeMap;
 
 use super::place::{Locate, Problem};
-use super::{Config, filled, list};
+use super::{Config, Spec, filled, list};
 use crate::fetch::proxy_problem;
 
 /// What a check of a config found.
@@ -25,10 +25,11 @@ pub struct Findings {
     pub warnings: Vec<Problem>,
 }
 
-/// Checks `config`; `at` finds its keys for the messages.
-pub fn validate(config: &Config, at: &dyn Locate) -> Findings {
+/// Checks `config`, which was written for `spec`; `at` finds its keys for the messages.
+pub fn validate(config: &Config, spec: Spec, at: &dyn Locate) -> Findings {
     let mut check = Check {
         at,
+        spec,
         found: Findings::default(),
     };
     ignition(config, &mut check);
@@ -51,6 +52,7 @@ pub fn validate(config: &Config, at: &dyn Locate) -> Findings {
 /// Collects findings.
 struct Check<'a> {
     at: &'a dyn Locate,
+    spec: Spec,
     found: Findings,
 }
 
@@ -573,6 +575,19 @@ mod tests {
             "storage.links.0.target",
             "directory",
         );
+        let itself = |target: &str, overwrite: bool| {
+            format!(
+                r#""storage": {{"links": [{{"path": "/a", "target": "{target}", "hard": true,
+                   "overwrite": {overwrite}}}]}}"#
+            )
+        };
+        for target in ["/a", "//a", "/a/b"] {
+            let key = "storage.links.0.target";
+            refused(&itself(target, true), key, "overwrite removes");
+        }
+        for (target, overwrite) in [("/a", false), ("/ab", true)] {
+            assert_eq!(errors(&itself(target, overwrite)), Vec::<String>::new());
+        }
         refused(
             r#""storage": {"files": [{"path": "/etc/systemd/system/a.service.d/b.conf"}]},
                "systemd": {"units": [{"name": "a.service", "dropins": [{"name": "b.conf", "contents": "[Unit]"}]}]}"#,

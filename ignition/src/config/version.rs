@@ -78,6 +78,9 @@ impl FromStr for Spec {
 }
 
 impl Spec {
+    /// The spec [`NEWEST`], which merged configs have.
+    pub const NEWEST: Self = Self::V3_6;
+
     /// The spec version `text`, if `accepts` has it; else what is wrong with it
     /// and what to write instead.
     pub fn accepted(text: &str, accepts: Accepts) -> Result<Self, String> {
@@ -152,6 +155,6 @@ mod tests {
 
     #[test]
     fn newest_is_accepted() {
-        assert_eq!(NEWEST.parse::<Spec>(), Ok(Spec::V3_6));
+        assert_eq!(NEWEST.parse::<Spec>(), Ok(Spec::NEWEST));
     }
 }

@@ -49,6 +49,13 @@ impl FromStr for Digest {
     }
 }
 
+impl Digest {
+    /// Whether it is a SHA-256.
+    pub fn is_sha256(&self) -> bool {
+        self.algorithm == Algorithm::Sha256
+    }
+}
+
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.algorithm.parts().0, hex(&self.value))

@@ -8,7 +8,7 @@ use std::path::Path;
 use base64::Engine as _;
 
 use crate::config::{self, Config, Document, Invalid, Locate as _, Origins, Parsed, Problem};
-use crate::config::{Accepts, Resource, list};
+use crate::config::{Accepts, Resource, Spec, list};
 use crate::fetch::{FetchError, Fetcher, Network, public_name};
 use crate::log;
 use crate::provider::{self, Cmdline, Provider, ProviderError, Raw};
@@ -132,11 +132,11 @@ impl Collector {
     fn base(&mut self, settings: &Settings) -> Result<Config, StageError> {
         let mut base = config::empty();
         for raw in settings.system.base(&settings.platform)? {
-            if let Some(parsed) = config::parse_accepting(&raw.source, &raw.bytes, self.accepts)? {
-                self.note(&raw.source, &parsed, BASE);
-                let part = self.render(parsed, 0)?;
-                base = config::merge(&base, &part)?;
-            }
+            let parsed = config::parse_accepting(&raw.source, &raw.bytes, self.accepts)?;
+            let parsed = parsed.ok_or_else(|| empty_part(&raw.source))?;
+            self.note(&raw.source, &parsed, BASE);
+            let part = self.render(parsed, 0)?;
+            base = config::merge(&base, &part)?;
         }
         Ok(base)
     }
@@ -284,7 +284,7 @@ impl Collector {
     fn accept(&mut self, mut config: Config) -> Result<Config, StageError> {
         config.ignition.config = None;
         let origins = Origins::new(&config, std::mem::take(&mut self.parts))?;
-        let mut errors = config::validate(&config, &origins).errors;
+        let mut errors = config::validate(&config, Spec::NEWEST, &origins).errors;
         errors.extend(config::unsupported(&config, &origins));
         if !errors.is_empty() {
             return Err(Invalid(errors).into());
@@ -346,6 +346,18 @@ enum ChildError {
     Stage(StageError),
     Empty,
     Bound,
+}
+
+/// A part of the system's own config is empty only if the image is damaged.
+fn empty_part(source: &str) -> Invalid {
+    let place = config::Place {
+        source: source.to_owned(),
+        position: None,
+        key: String::new(),
+        excerpt: None,
+    };
+    let message = "it is empty; write a config, or remove the file".to_owned();
+    Problem { place, message }.into()
 }
 
 fn bounded(error: ChildError, place: config::Place) -> StageError {

@@ -175,7 +175,7 @@ impl Translator<'_> {
             warning.place = self.place(&warning.place.key);
             self.found.warnings.push(warning);
         }
-        let found = config::validate(&parsed.config, self);
+        let found = config::validate(&parsed.config, parsed.spec, self);
         self.found.errors.extend(found.errors);
         self.found.warnings.extend(found.warnings);
         // What this version of the host refuses, another one may have: the

@@ -249,7 +249,7 @@ fn is_yaml(file: &str, bytes: &[u8]) -> bool {
 fn judge(name: &str, bytes: &[u8], accepts: Accepts) -> Translation {
     let (config, found) = match config::read(name, bytes, accepts) {
         Ok(Some(parsed)) => {
-            let mut found = config::validate(&parsed.config, &parsed.document);
+            let mut found = config::validate(&parsed.config, parsed.spec, &parsed.document);
             let refused = config::unsupported(&parsed.config, &parsed.document);
             found.errors.extend(refused);
             found.warnings.extend(parsed.warnings);

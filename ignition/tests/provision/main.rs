@@ -550,17 +550,20 @@ fn only_base_configs_are_not_a_users_config() {
     assert_eq!(host.read("/a"), "");
     let record: Value = serde_json::from_str(&host.read("/etc/.ignition-result.json")).unwrap();
     assert_eq!(record["userConfigProvided"], false);
-    fs::write(path.join("x"), "{").unwrap();
-    let host = Host {
-        settings: Settings {
-            config_cache: host.directory.path().join("other"),
-            ..host.settings
-        },
-        ..host
-    };
-    let (message, is_final) = host.failure();
-    assert!(message.contains("base.d/x"), "{message}");
-    assert!(is_final);
+}
+
+#[test]
+fn a_base_config_that_is_broken_or_empty_is_refused_by_name() {
+    let host = Host::new();
+    let path = host.directory.path().join("system/base.d");
+    fs::create_dir_all(&path).unwrap();
+    for (text, words) in [("{", "not valid JSON"), ("", "empty"), (" \n", "empty")] {
+        fs::write(path.join("x"), text).unwrap();
+        let (message, is_final) = host.failure();
+        assert!(message.contains("base.d/x"), "{message}");
+        assert!(message.contains(words), "{message}");
+        assert!(is_final);
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Things that are fetched: `source` and what goes with it.
 
-use crate::config::{Resource, filled, list};
+use crate::config::{Resource, Spec, filled, list};
 use crate::fetch::{Digest, Source, UrlError};
 
 use super::Check;
@@ -25,13 +25,13 @@ pub fn resource(key: &str, resource: &Resource, check: &mut Check<'_>) {
             "expected \"gzip\" or nothing",
         );
     }
-    let hash = resource.verification.as_ref().and_then(|v| v.hash.as_ref());
-    if let Some(text) = hash {
+    let text = resource.verification.as_ref().and_then(|v| v.hash.as_ref());
+    if let Some(text) = text {
         let key = format!("{key}.verification.hash");
         if resource.source.is_none() {
             check.error(&key, "a hash without a source");
-        } else if let Err(message) = text.parse::<Digest>() {
-            check.error(&key, message);
+        } else {
+            hash(&key, text, check);
         }
     }
     headers(&format!("{key}.httpHeaders"), resource, check);
@@ -50,6 +50,22 @@ fn source(key: &str, resource: &Resource, check: &mut Check<'_>) {
             ),
         ),
         Err(error) => check.error(key, error.to_string()),
+    }
+}
+
+/// A SHA-256 in a config of the first spec is refused, as upstream does: other programs
+/// that carry the config out would refuse it too.
+fn hash(key: &str, text: &str, check: &mut Check<'_>) {
+    match text.parse::<Digest>() {
+        Ok(digest) if digest.is_sha256() && check.spec < Spec::V3_1 => {
+            let message = format!(
+                "sha256 needs spec {} or newer; write sha512-<hex>, or that version",
+                Spec::V3_1
+            );
+            check.error(key, message);
+        }
+        Ok(_) => {}
+        Err(message) => check.error(key, message),
     }
 }
 

@@ -117,6 +117,11 @@ fn links(config: &Config, check: &mut Check<'_>) {
         if directories.any(|d| d.path == target) {
             check.error(&target_key, "a hard link cannot lead to a directory");
         }
+        let below = format!("{}/", link.path);
+        if link.overwrite == Some(true) && format!("{}/", clean(target)).starts_with(&below) {
+            let message = "overwrite removes what the hard link is to lead to";
+            check.error(&target_key, format!("{:?}: {message}", link.path));
+        }
         if link.user.is_some() || link.group.is_some() {
             check.warn(&key, "user and group have no effect on a hard link");
         }

@@ -327,6 +327,12 @@ fn specs() -> Vec<Case> {
             ),
         ),
         (
+            "hash_sha256",
+            files(
+                json!([{"path": "/opt/f", "contents": {"source": "data:,a", "verification": {"hash": sha256(b"a")}}}]),
+            ),
+        ),
+        (
             "headers",
             files(
                 json!([{"path": "/opt/f", "contents": {"source": "data:,x", "httpHeaders": []}}]),
