@@ -340,7 +340,8 @@ impl Root {
         openat2(&self.directory, path, how)
     }
 
-    fn error(
+    /// That `operation` on `path` failed.
+    pub fn error(
         &self,
         operation: &'static str,
         path: &str,

@@ -18,6 +18,7 @@ mod error;
 mod homes;
 mod journal;
 mod keys;
+mod order;
 mod passwd;
 mod record;
 mod units;

@@ -12,7 +12,7 @@ use crate::log;
 use crate::root::{Entry, Kind, RootError};
 
 use super::journal::{Before, Journal};
-use super::{Context, FilesError};
+use super::{Context, FilesError, order};
 
 const FILE_MODE: u32 = 0o644;
 const DIRECTORY_MODE: u32 = 0o755;
@@ -33,15 +33,30 @@ impl Item<'_> {
         }
     }
 
+    pub(super) fn key(&self) -> &str {
+        match self {
+            Self::Directory(key, _) | Self::File(key, _) | Self::Link(key, _) => key,
+        }
+    }
+
+    pub(super) fn is_hard_link(&self) -> bool {
+        matches!(self, Self::Link(_, link) if link.hard == Some(true))
+    }
+
+    /// Whether it is a directory that is empty once it is made.
+    pub(super) fn replaces_directory(&self) -> bool {
+        matches!(self, Self::Directory(_, directory) if directory.overwrite == Some(true))
+    }
+
     fn rank(&self) -> (bool, usize) {
-        let hard = matches!(self, Self::Link(_, link) if link.hard == Some(true));
-        (hard, self.path().matches('/').count())
+        (self.is_hard_link(), self.path().matches('/').count())
     }
 }
 
 /// Makes all entries of `config`.
 pub fn apply(context: &Context<'_>, config: &Config) -> Result<(), FilesError> {
-    let items = items(config);
+    let place = |key: &str| context.place(key);
+    let items = order::order(context.root, items(config), &place)?;
     let paths: BTreeSet<String> = items.iter().map(|item| item.path().to_owned()).collect();
     let appended: BTreeSet<String> = items
         .iter()
@@ -63,7 +78,7 @@ pub fn apply(context: &Context<'_>, config: &Config) -> Result<(), FilesError> {
     Ok(())
 }
 
-/// All entries of `config`, in the order in which they are made.
+/// All entries of `config`, in the order in which they are made on a host without links.
 pub(crate) fn items(config: &Config) -> Vec<Item<'_>> {
     let Some(storage) = &config.storage else {
         return Vec::new();
