@@ -7,7 +7,7 @@ use crate::config::{Config, Unit, filled, list};
 use crate::durable::Attributes;
 use crate::log;
 use crate::program::{self, ProgramError};
-use crate::root::{Kind, RootError};
+use crate::root::{Kind, Root, RootError};
 
 use super::{Context, FilesError};
 
@@ -91,8 +91,12 @@ fn write(context: &Context<'_>, path: &str, contents: &str) -> Result<(), RootEr
 
 /// The lines of the preset file. Instances of a template share one line per
 /// state, as systemd.preset(5) wants.
+///
+/// Of lines about one template the first one counts for the template: its own comes
+/// before its instances', or these would be enabled in its place; and one that disables
+/// it comes after those of instances to enable, or none of them would be.
 fn preset(units: &[Unit]) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
+    let mut lines: Vec<(LineOrder, String)> = Vec::new();
     let mut templates: BTreeMap<(bool, String), usize> = BTreeMap::new();
     for unit in units {
         let Some(enabled) = unit.enabled else {
@@ -104,16 +108,20 @@ fn preset(units: &[Unit]) -> Vec<String> {
                 let next = lines.len();
                 let line = *templates.entry((enabled, template.clone())).or_insert(next);
                 if line == next {
-                    lines.push(format!("{verb} {template}"));
+                    lines.push(((!enabled, true), format!("{verb} {template}")));
                 }
-                lines[line].push(' ');
-                lines[line].push_str(instance);
+                lines[line].1.push(' ');
+                lines[line].1.push_str(instance);
             }
-            _ => lines.push(format!("{verb} {}", unit.name)),
+            _ => lines.push(((!enabled, false), format!("{verb} {}", unit.name))),
         }
     }
-    lines
+    lines.sort_by_key(|(order, _)| *order);
+    lines.into_iter().map(|(_, line)| line).collect()
 }
+
+/// Whether a line disables, and whether it is about instances.
+type LineOrder = (bool, bool);
 
 /// `echo@foo.service` is instance `foo` of template `echo@.service`.
 fn instance(name: &str) -> Option<(String, &str)> {
@@ -149,25 +157,29 @@ fn write_preset(
 /// this boot for the first one.
 ///
 /// What is disabled is disabled by name: systemd does not look at the instances
-/// of a preset that disables, and would enable them.
+/// of a preset that disables, and would enable them. It comes first: disabling a template
+/// disables its instances.
 fn enable(context: &Context<'_>, units: &[Unit]) -> Result<(), FilesError> {
     let (mut on, mut off) = (Vec::new(), Vec::new());
     for unit in units.iter().filter(|unit| unit.mask != Some(true)) {
-        let list = match unit.enabled {
-            Some(true) => &mut on,
-            Some(false) => &mut off,
-            None => continue,
+        let Some(enabled) = unit.enabled else {
+            continue;
         };
-        if exists(context, &unit.name)? {
-            list.push(unit.name.clone());
-        } else {
-            log::warn(&format!(
-                "unit {} is not on this host; its enablement takes effect once it is",
-                unit.name
-            ));
-        }
+        let later = match (find(context.root, &unit.name)?, enabled) {
+            (Found::Present, true) => {
+                on.push(unit.name.clone());
+                continue;
+            }
+            (Found::Present | Found::Masked, false) => {
+                off.push(unit.name.clone());
+                continue;
+            }
+            (Found::Masked, true) => "is masked; its enablement takes effect once it is not",
+            (Found::Absent, _) => "is not on this host; its enablement takes effect once it is",
+        };
+        log::warn(&format!("unit {} {later}", unit.name));
     }
-    for (verb, done, units) in [("preset", "enabled", on), ("disable", "disabled", off)] {
+    for (verb, done, units) in [("disable", "disabled", off), ("preset", "enabled", on)] {
         if units.is_empty() {
             continue;
         }
@@ -190,20 +202,39 @@ fn run(context: &Context<'_>, arguments: &[String]) -> Result<(), FilesError> {
     })
 }
 
-fn exists(context: &Context<'_>, name: &str) -> Result<bool, FilesError> {
+/// What systemd would find of a unit.
+#[derive(Debug, PartialEq, Eq)]
+enum Found {
+    Absent,
+    /// systemctl refuses to enable it.
+    Masked,
+    Present,
+}
+
+fn find(root: &Root, name: &str) -> Result<Found, RootError> {
     let template = instance(name).map(|(template, _)| template);
     for name in std::iter::once(name).chain(template.as_deref()) {
         for directory in SEARCHED {
-            if context
-                .root
-                .entry(&format!("{directory}/{name}"))?
-                .is_some()
-            {
-                return Ok(true);
-            }
+            let path = format!("{directory}/{name}");
+            let Some(entry) = root.entry(&path)? else {
+                continue;
+            };
+            return Ok(match is_mask(root, &path, entry.kind)? {
+                true => Found::Masked,
+                false => Found::Present,
+            });
         }
     }
-    Ok(false)
+    Ok(Found::Absent)
+}
+
+/// An empty file masks, too.
+fn is_mask(root: &Root, path: &str, kind: Kind) -> Result<bool, RootError> {
+    match kind {
+        Kind::Link => Ok(root.link_target(path)? == MASK),
+        Kind::File => Ok(root.read(path)?.is_some_and(|bytes| bytes.is_empty())),
+        Kind::Directory | Kind::Special => Ok(false),
+    }
 }
 
 #[cfg(test)]
@@ -229,10 +260,53 @@ mod tests {
             preset(&units),
             [
                 "enable a.service",
+                "enable e@.service",
                 "enable e@.service x y",
                 "disable e@.service z",
-                "enable e@.service"
             ]
         );
+    }
+
+    #[test]
+    fn instances_are_enabled_before_their_template_is_disabled() {
+        let unit = |name: &str, enabled| {
+            let mut unit = Unit::new(name.to_owned());
+            unit.enabled = Some(enabled);
+            unit
+        };
+        let units = [unit("e@.service", false), unit("e@x.service", true)];
+        assert_eq!(
+            preset(&units),
+            ["enable e@.service x", "disable e@.service"]
+        );
+    }
+
+    #[test]
+    fn masked_units_are_told_from_those_that_are_there() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = Root::open(directory.path()).unwrap();
+        let file = |path: &str, text: &str| {
+            let attributes = Attributes::own(0o644);
+            root.write_bytes(path, text.as_bytes(), attributes).unwrap();
+        };
+        let link = |path: &str, target| root.make_link(path, target, 0, 0).unwrap();
+        file("/usr/lib/systemd/system/a.service", "[Unit]");
+        file("/usr/lib/systemd/system/b.service", "[Unit]");
+        file("/usr/lib/systemd/system/t@.service", "[Unit]");
+        file("/usr/lib/systemd/system/empty.service", "");
+        link("/etc/systemd/system/b.service", "/dev/null");
+        link("/etc/systemd/system/t@y.service", "/dev/null");
+        link("/etc/systemd/system/alias.service", "a.service");
+        for (name, expected) in [
+            ("a.service", Found::Present),
+            ("alias.service", Found::Present),
+            ("t@x.service", Found::Present),
+            ("b.service", Found::Masked),
+            ("t@y.service", Found::Masked),
+            ("empty.service", Found::Masked),
+            ("c.service", Found::Absent),
+        ] {
+            assert_eq!(find(&root, name).unwrap(), expected, "{name}");
+        }
     }
 }
