@@ -6,6 +6,7 @@
 //! one of them refuses, the other must refuse, before anything is written or later.
 //! What differs on purpose is in [`explained`].
 
+mod beforehand;
 mod cases;
 mod command_line;
 mod explained;
@@ -156,7 +157,9 @@ impl Suite {
                 while let Some(case) = self.cases.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let (theirs, ours) = run_both(case, programs, work)
                         .with_context(|| format!("comparing {}", case.name))?;
-                    let verdict = judge(case, &theirs, &ours);
+                    let verdict = judge(case, &theirs, &ours, &mut |case| {
+                        run_one(case, programs, work, Side::Theirs)
+                    })?;
                     let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
                     match verdict {
                         Verdict::Same => tally.same += 1,
@@ -194,17 +197,22 @@ fn work_directory() -> Result<TempDir> {
 }
 
 fn run_both(case: &Case, programs: &Programs, work: &Path) -> Result<(Outcome, Outcome)> {
-    let name = case.name.replace('/', "-");
-    let run = |side: Side, directory: &str| {
-        // One path for both: it is in messages of programs, and must not be in trees.
-        let work = work.join(directory).join(&name);
-        fs::create_dir_all(&work).with_context(|| format!("creating {}", work.display()))?;
-        let mut outcome = programs.run(side, case, &work)?;
-        normal::normalise(&mut outcome.tree);
-        image::tools::remove_tree(&work)?;
-        Ok::<_, anyhow::Error>(outcome)
+    let theirs = run_one(case, programs, work, Side::Theirs)?;
+    let ours = run_one(case, programs, work, Side::Ours)?;
+    Ok((theirs, ours))
+}
+
+fn run_one(case: &Case, programs: &Programs, work: &Path, side: Side) -> Result<Outcome> {
+    let directory = match side {
+        Side::Theirs => "theirs",
+        Side::Ours => "ours",
     };
-    Ok((run(Side::Theirs, "theirs")?, run(Side::Ours, "ours")?))
+    let work = work.join(directory).join(case.name.replace('/', "-"));
+    fs::create_dir_all(&work).with_context(|| format!("creating {}", work.display()))?;
+    let mut outcome = programs.run(side, case, &work)?;
+    normal::normalise(&mut outcome.tree);
+    image::tools::remove_tree(&work)?;
+    Ok(outcome)
 }
 
 /// What two outcomes mean.
@@ -215,20 +223,67 @@ enum Verdict {
     Differ(Vec<String>),
 }
 
-fn judge(case: &Case, theirs: &Outcome, ours: &Outcome) -> Verdict {
+fn judge(
+    case: &Case,
+    theirs: &Outcome,
+    ours: &Outcome,
+    run_theirs: &mut dyn FnMut(&Case) -> Result<Outcome>,
+) -> Result<Verdict> {
     let found = differences(theirs, ours);
-    // What theirs finds out in the middle, ours may know before it writes anything.
-    let earlier = End::of(theirs) == End::Failed && End::of(ours) == End::Refused;
-    match case.explained {
+    Ok(match case.explained {
         None if found.is_empty() => Verdict::Same,
-        None if earlier => Verdict::Explained,
+        None if explained::seen(&found, &theirs.log) => Verdict::Explained,
+        None if is_late_refusal(&found, theirs, ours) => Verdict::Explained,
+        None if is_beforehand(case, theirs, ours, run_theirs)? => Verdict::Explained,
         None => Verdict::Differ(found),
         Some(difference) if found.is_empty() => Verdict::Differ(vec![format!(
             "explained by {:?}, but the programs agree",
             difference.when
         )]),
         Some(_) => Verdict::Explained,
+    })
+}
+
+/// Whether all that differs is that theirs refuses only in the run what ours refuses in the
+/// check, too.
+fn is_late_refusal(found: &[String], theirs: &Outcome, ours: &Outcome) -> bool {
+    let ends = [End::of(theirs), End::of(ours)];
+    let checks = (theirs.valid, ours.valid);
+    let reasons = beforehand::reasons(&ours.log);
+    found.len() == 1
+        && ends == [End::Refused; 2]
+        && checks == (true, false)
+        && !reasons.is_empty()
+        && reasons.iter().all(|r| r.is_what_was_refused(&theirs.log))
+}
+
+/// Whether ours refuses beforehand what theirs fails at in the middle.
+fn is_beforehand(
+    case: &Case,
+    theirs: &Outcome,
+    ours: &Outcome,
+    run_theirs: &mut dyn FnMut(&Case) -> Result<Outcome>,
+) -> Result<bool> {
+    let failed = |outcome: &Outcome| End::of(outcome) == End::Failed;
+    // Theirs may have refused a config that this one refers to, and ours this one.
+    let end = End::of(theirs) == End::Refused && theirs.valid && !ours.valid;
+    if End::of(ours) != End::Refused || !(failed(theirs) || end) {
+        return Ok(false);
     }
+    let reasons = beforehand::reasons(&ours.log);
+    for reason in &reasons {
+        if failed(theirs) && reason.is_what_failed(&case.config, &theirs.log) {
+            continue;
+        }
+        let Some(alone) = reason.alone(case) else {
+            return Ok(false);
+        };
+        let theirs = run_theirs(&alone)?;
+        if !failed(&theirs) || !reason.is_what_failed(&alone.config, &theirs.log) {
+            return Ok(false);
+        }
+    }
+    Ok(!reasons.is_empty())
 }
 
 fn differences(theirs: &Outcome, ours: &Outcome) -> Vec<String> {

@@ -17,15 +17,32 @@ pub struct Difference {
     cases: &'static [&'static str],
 }
 
-/// All of them, in the order of the table. The first is seen by how the programs end, for
-/// any config.
-const ALL: [Difference; 19] = [
+/// All of them, in the order of the table. The first is seen by what the programs say, for
+/// any config; see [`super::beforehand`].
+const ALL: [Difference; 24] = [
     Difference {
         when: "a config that cannot be carried out (an account's home that is no absolute path, an entry below a file, a name with a colon, …)",
         theirs: "fails in the middle of carrying it out",
         ours: "refuses it before anything is written, with line and column",
         why: "nothing is half done",
         cases: &[],
+    },
+    Difference {
+        when: "a fragment in `append` without a source",
+        theirs: "crashes in the middle of carrying it out",
+        ours: "refuses it",
+        why: "there is nothing to append",
+        cases: &["storage/append_no_source"],
+    },
+    Difference {
+        when: "a link without a target in specs before 3.3.0",
+        theirs: "refuses it, and `ignition-validate` takes it",
+        ours: "refuses it, and `ignition validate` does, too",
+        why: "what a host refuses must show before",
+        cases: &[
+            "refused/rule_link_no_target_3.0.0",
+            "refused/rule_link_no_target_3.2.0",
+        ],
     },
     Difference {
         when: "a key twice in one object",
@@ -138,6 +155,27 @@ const ALL: [Difference; 19] = [
         cases: &["refused/rule_authority_not_a_certificate"],
     },
     Difference {
+        when: "an entry below a link that a directory of the config replaces",
+        theirs: "is made where the link led",
+        ours: "is made in the directory",
+        why: "its path says so",
+        cases: &["storage/file_below_a_link_that_becomes_a_directory"],
+    },
+    Difference {
+        when: "a template with a default instance, and another instance of it, both enabled",
+        theirs: "writes one line for both, by which systemd enables the other instance only",
+        ours: "enables both",
+        why: "the config asks for both",
+        cases: &["units/instance_and_default_enabled"],
+    },
+    Difference {
+        when: "an enabled instance of a template, and a masked one that is enabled, too",
+        theirs: "leaves it to systemd's presets, which stop at the masked one",
+        ours: "enables the one that is not masked",
+        why: "the config asks for it",
+        cases: &["units/instances_masked_and_enabled"],
+    },
+    Difference {
         when: "an owner for a link that is there already with the same target",
         theirs: "leaves the owner",
         ours: "sets it",
@@ -187,6 +225,29 @@ pub fn of(name: &str) -> Option<&'static Difference> {
         .find(|difference| difference.cases.contains(&name))
 }
 
+/// Whether all that differs is that ours enables instances of a template whose presets
+/// theirs could not apply, since one instance is masked.
+pub fn seen(found: &[String], theirs: &str) -> bool {
+    let stopped = |template: &str| {
+        let unit = format!("/etc/systemd/system/{template}@");
+        let mut lines = theirs.lines();
+        lines.any(|line| {
+            line.starts_with("Failed to preset unit: Unit ")
+                && line.contains(&unit)
+                && line.ends_with(" is masked")
+        })
+    };
+    let is_instance = |line: &String| {
+        let (path, what) = line.split_once(": only ours: ").unwrap_or_default();
+        let link = path.strip_prefix("/etc/systemd/system/");
+        let unit = link.and_then(|link| link.split_once(".wants/"));
+        let template = unit.and_then(|(_, unit)| unit.split_once('@'));
+        let is_link = what.starts_with("0777 0:0 link to \"/etc/systemd/system/");
+        is_link && template.is_some_and(|(template, _)| stopped(template))
+    };
+    !found.is_empty() && found.iter().all(is_instance)
+}
+
 /// All names of configs that are here.
 #[cfg(test)]
 pub fn names() -> impl Iterator<Item = &'static str> {
@@ -196,6 +257,25 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_links_of_instances_beside_a_masked_one_are_explained_by_what_is_seen() {
+        let link = |unit: &str| {
+            format!(
+                "/etc/systemd/system/multi-user.target.wants/{unit}: only ours: 0777 0:0 link \
+                 to \"/etc/systemd/system/t@.service\""
+            )
+        };
+        let masked =
+            "x\nFailed to preset unit: Unit /w/root/etc/systemd/system/t@x.service is masked\n";
+        assert!(seen(&[link("t@y.service")], masked));
+        assert!(!seen(&[], masked));
+        assert!(!seen(&[link("t@y.service")], "x\n"));
+        assert!(!seen(&[link("u@y.service")], masked));
+        assert!(!seen(&[link("a.service")], masked));
+        let other = "/opt/f: only ours: 0644 0:0 file of 0 bytes".to_owned();
+        assert!(!seen(&[link("t@y.service"), other], masked));
+    }
 
     #[test]
     fn the_docs_have_every_difference_and_no_other() {

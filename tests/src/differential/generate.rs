@@ -60,7 +60,9 @@ const MODES: [u32; 9] = [0, 0o400, 0o600, 0o640, 0o644, 0o755, 0o777, 0o1777, 0o
 
 /// The config number `number` of `seed`.
 pub fn case(seed: u64, number: u64) -> Case {
-    let mut random = Random(seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    // Mixed twice: the numbers of one config must not be those of the next one, one later.
+    let start = Random(Random(seed).next() ^ number).next();
+    let mut random = Random(start);
     let mut config = random.config(0);
     if random.chance(12) {
         random.spoil(&mut config);
@@ -260,15 +262,15 @@ impl Random {
         let number = self.below(20);
         let groups = self.some(&["staff", "sudo", "spare"], 2);
         let new = !matches!(name, "old" | "root");
+        // For who is there, none without a parent: with these the programs differ on purpose.
+        let home = match new {
+            true => format!("/srv/home/{name}"),
+            false => format!("/srv/{name}"),
+        };
         let choices = [
             ("uid", 30, json!(3000 + number), name != "root"),
             ("gecos", 30, json!("A User"), true),
-            (
-                "homeDir",
-                30,
-                json!(format!("/srv/home/{name}")),
-                name != "root",
-            ),
+            ("homeDir", 30, json!(home), name != "root"),
             ("primaryGroup", 20, json!("staff"), true),
             ("groups", 40, json!(groups), true),
             ("shell", 40, json!("/bin/bash"), true),

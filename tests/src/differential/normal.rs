@@ -44,17 +44,49 @@ pub fn normalise(tree: &mut Tree) {
             .filter(|line| !OF_THE_RUN.iter().any(|key| line.contains(key)));
         *bytes = kept.collect::<Vec<_>>().join("\n").into_bytes();
     }
-    // Theirs come in the order of a hash table, another one in every run. The order of
-    // lines of which no two are about the same unit has no effect.
+    // Theirs come in the order of a hash table, another one in every run.
     if let Some(bytes) = tree.bytes_of(PRESET) {
         let text = String::from_utf8_lossy(bytes).into_owned();
-        // Behind a template without instances theirs has a space.
-        let lines: BTreeSet<&str> = text.lines().map(str::trim_end).collect();
-        *bytes = lines
-            .into_iter()
-            .flat_map(|line| [line.as_bytes(), b"\n"])
-            .flatten()
-            .copied()
-            .collect();
+        let lines: BTreeSet<String> = text.lines().flat_map(preset).collect();
+        *bytes = lines.into_iter().collect::<String>().into_bytes();
+    }
+}
+
+/// What a line of the preset file is about, a line each: theirs counts a template itself
+/// as an instance without a name, which shows as a space too many.
+fn preset(line: &str) -> Vec<String> {
+    let mut words = line.splitn(3, ' ');
+    let (verb, unit) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
+    let instances: Vec<&str> = words
+        .next()
+        .map_or_else(Vec::new, |w| w.split(' ').collect());
+    let itself = instances.is_empty() || instances.contains(&"");
+    let named: Vec<&str> = instances.into_iter().filter(|n| !n.is_empty()).collect();
+    let template = itself.then(|| format!("{verb} {unit}\n"));
+    let named = (!named.is_empty()).then(|| format!("{verb} {unit} {}\n", named.join(" ")));
+    template.into_iter().chain(named).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_template_and_its_instances_are_told_apart() {
+        for (line, expected) in [
+            ("enable a.service", vec!["enable a.service\n"]),
+            ("enable t@.service ", vec!["enable t@.service\n"]),
+            ("disable t@.service x y", vec!["disable t@.service x y\n"]),
+            (
+                "enable t@.service x  y",
+                vec!["enable t@.service\n", "enable t@.service x y\n"],
+            ),
+            (
+                "enable t@.service  y",
+                vec!["enable t@.service\n", "enable t@.service y\n"],
+            ),
+        ] {
+            assert_eq!(preset(line), expected, "{line:?}");
+        }
     }
 }

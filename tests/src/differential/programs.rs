@@ -88,8 +88,14 @@ impl Programs {
         let mut command = command.usr_at(root.join("usr")).command("sh");
         command.args(["-eu", "-c", RUN, "run"]);
         match side {
-            Side::Theirs => command.arg(THEIRS).arg(THEIR_VALIDATE),
-            Side::Ours => command.arg(&self.ours).arg(&self.ours).arg("validate"),
+            Side::Theirs => command
+                .env("SIDE", "theirs")
+                .arg(THEIRS)
+                .arg(THEIR_VALIDATE),
+            Side::Ours => command
+                .env("SIDE", "ours")
+                .args([&self.ours, &self.ours])
+                .arg("validate"),
         };
         let log = fs::File::create(work.join("log"))?;
         let status = command

@@ -65,7 +65,7 @@ const FILES: [(&str, u32, &str); 21] = [
 ];
 
 /// Links: path, target.
-const LINKS: [(&str, &str); 10] = [
+const LINKS: [(&str, &str); 11] = [
     ("bin", "usr/bin"),
     ("lib", "usr/lib"),
     ("lib64", "usr/lib64"),
@@ -75,6 +75,7 @@ const LINKS: [(&str, &str); 10] = [
     ("present/absolute", "/present/file"),
     ("present/dangling", "nowhere"),
     ("present/to-directory", "directory"),
+    ("to-below", "present/directory/below"),
     ("var/home", "../home"),
 ];
 

@@ -20,6 +20,12 @@ for stage in fetch-offline fetch kargs disks mount files umount; do
         exit 0
     fi
 done
-if [ -e "$WORK/root/etc/systemd/system-preset/20-ignition.preset" ]; then
+preset=$WORK/root/etc/systemd/system-preset/20-ignition.preset
+if [ -e "$preset" ]; then
+    # The lines of theirs are in the order of a hash table, another one in every run, and
+    # the first one about a template counts: here the one that enables.
+    if [ "$SIDE" = theirs ]; then
+        LC_ALL=C sort -r -o "$preset" "$preset"
+    fi
     systemctl --root "$WORK/root" preset-all
 fi

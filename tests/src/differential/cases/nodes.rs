@@ -208,6 +208,16 @@ fn links() -> Vec<Case> {
             json!([hard("/present/file", "/present/file")]),
         ),
         case(
+            "hard_link_to_itself_overwrite",
+            json!([
+            {"path": "/present/file", "target": "/present/file", "hard": true, "overwrite": true}]),
+        ),
+        case(
+            "hard_link_to_what_it_overwrites",
+            json!([
+            {"path": "/present/directory", "target": "/present/directory/file", "hard": true, "overwrite": true}]),
+        ),
+        case(
             "hard_link_relative",
             json!([hard("/opt/l", "present/file")]),
         ),
@@ -256,6 +266,35 @@ fn together() -> Vec<Case> {
             "file_below_a_link_that_becomes_a_directory",
             json!({
             "directories": [{"path": "/present/dangling", "overwrite": true}], "files": [file("/present/dangling/f")]}),
+        ),
+        case(
+            "file_below_a_link_into_an_overwritten_directory",
+            json!({
+            "directories": [{"path": "/present/directory/below", "overwrite": true}], "files": [file("/to-below/f")]}),
+        ),
+        case(
+            "file_twice_through_a_link",
+            json!({"files": [file("/present/directory/f"), file("/present/to-directory/f")]}),
+        ),
+        case(
+            "file_twice_through_links_to_nothing",
+            json!({"files": [file("/present/dangling/f"), file("/present/nowhere/f")]}),
+        ),
+        case(
+            "file_and_directory_through_a_link",
+            json!({
+            "directories": [{"path": "/present/directory/f"}], "files": [file("/present/to-directory/f")]}),
+        ),
+        case(
+            "link_and_file_through_a_link",
+            json!({
+            "links": [{"path": "/to-below/l", "target": "x"}], "files": [file("/present/directory/below/l")]}),
+        ),
+        case(
+            "link_and_the_directory_it_leads_to",
+            json!({
+            "links": [{"path": "/present/to-directory", "target": "directory"}],
+            "directories": [{"path": "/present/directory", "mode": 0o700}]}),
         ),
         case(
             "file_below_a_file_of_the_config",

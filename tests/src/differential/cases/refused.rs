@@ -165,6 +165,9 @@ fn types() -> Vec<Case> {
 
 fn rules() -> Vec<Case> {
     let case = |name: &str, body: Value| Case::new(&format!("rule_{name}"), body);
+    let of = |version: &str, name: &str, body: Value| {
+        Case::of(version, &format!("rule_{name}_{version}"), body)
+    };
     let file = |body: Value| json!({"storage": {"files": [body]}});
     let link = |body: Value| json!({"storage": {"links": [body]}});
     let unit = |body: Value| json!({"systemd": {"units": [body]}});
@@ -237,6 +240,8 @@ fn rules() -> Vec<Case> {
             file(json!({"path": "/opt/f", "overwrite": true})),
         ),
         case("link_no_target", link(json!({"path": "/opt/l"}))),
+        of("3.0.0", "link_no_target", link(json!({"path": "/opt/l"}))),
+        of("3.2.0", "link_no_target", link(json!({"path": "/opt/l"}))),
         case(
             "link_target_empty",
             link(json!({"path": "/opt/l", "target": ""})),

@@ -88,6 +88,12 @@ pub fn cases() -> Vec<Case> {
             own(),
             vec![("user.ign", b"{".to_vec())],
         ),
+        system("base_spaces", own(), vec![("base.d/a", b" \n".to_vec())]),
+        system(
+            "user_config_of_the_system_empty",
+            own(),
+            vec![("user.ign", Vec::new())],
+        ),
         variable("keys_in_a_fragment", "true"),
         variable("keys_in_the_whole_file", "false"),
         variable("keys_in_the_whole_file_0", "0"),

@@ -6,6 +6,9 @@ use super::Case;
 
 const UNIT: &str = "[Service]\nExecStart=/bin/true\n[Install]\nWantedBy=multi-user.target\n";
 const TEMPLATE: &str = "[Service]\nExecStart=/bin/echo %i\n[Install]\nWantedBy=multi-user.target\n";
+/// A template that stands for its instance `z`, if none is named.
+const DEFAULT: &str =
+    "[Service]\nExecStart=/bin/echo %i\n[Install]\nWantedBy=multi-user.target\nDefaultInstance=z\n";
 
 pub fn cases() -> Vec<Case> {
     let case = |name: &str, units: Value| Case::new(name, json!({"systemd": {"units": units}}));
@@ -79,6 +82,14 @@ pub fn cases() -> Vec<Case> {
         case(
             "unit_masked_of_usr",
             json!([{"name": "systemd-networkd.service", "mask": true}]),
+        ),
+        case(
+            "unit_masked_already_and_enabled",
+            json!([{"name": "masked.service", "enabled": true}]),
+        ),
+        case(
+            "unit_masked_already_and_disabled",
+            json!([{"name": "masked.service", "enabled": false}]),
         ),
         case(
             "unit_masked_already",
@@ -168,6 +179,42 @@ pub fn cases() -> Vec<Case> {
             "instance_enabled_and_template_disabled",
             json!([
             {"name": "t@.service", "contents": TEMPLATE, "enabled": false}, {"name": "t@x.service", "enabled": true}]),
+        ),
+        case(
+            "instances_enabled_and_template_disabled",
+            json!([
+            {"name": "t@x.service", "enabled": true}, {"name": "t@.service", "contents": TEMPLATE, "enabled": false},
+            {"name": "t@y.service", "enabled": true}]),
+        ),
+        case(
+            "instance_disabled_and_template_enabled",
+            json!([
+            {"name": "t@x.service", "enabled": false}, {"name": "t@.service", "contents": DEFAULT, "enabled": true}]),
+        ),
+        case(
+            "instance_and_template_enabled",
+            json!([
+            {"name": "t@x.service", "enabled": true}, {"name": "t@.service", "contents": TEMPLATE, "enabled": true}]),
+        ),
+        case(
+            "instance_and_default_enabled",
+            json!([
+            {"name": "t@x.service", "enabled": true}, {"name": "t@.service", "contents": DEFAULT, "enabled": true}]),
+        ),
+        case(
+            "instance_masked_and_template_enabled",
+            json!([
+            {"name": "t@x.service", "enabled": true, "mask": true}, {"name": "t@.service", "contents": TEMPLATE, "enabled": true}]),
+        ),
+        case(
+            "instances_masked_and_enabled",
+            json!([
+            template, {"name": "t@x.service", "enabled": true, "mask": true}, {"name": "t@y.service", "enabled": true}]),
+        ),
+        case(
+            "template_masked_and_instance_enabled",
+            json!([
+            {"name": "t@.service", "mask": true}, {"name": "t@x.service", "enabled": true}]),
         ),
         case(
             "instance_with_contents",
