@@ -203,11 +203,7 @@ fn run_both(case: &Case, programs: &Programs, work: &Path) -> Result<(Outcome, O
 }
 
 fn run_one(case: &Case, programs: &Programs, work: &Path, side: Side) -> Result<Outcome> {
-    let directory = match side {
-        Side::Theirs => "theirs",
-        Side::Ours => "ours",
-    };
-    let work = work.join(directory).join(case.name.replace('/', "-"));
+    let work = work.join(side.word()).join(case.name.replace('/', "-"));
     fs::create_dir_all(&work).with_context(|| format!("creating {}", work.display()))?;
     let mut outcome = programs.run(side, case, &work)?;
     normal::normalise(&mut outcome.tree);

@@ -33,6 +33,16 @@ pub enum Side {
     Ours,
 }
 
+impl Side {
+    /// Its word in paths and messages.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Theirs => "theirs",
+            Self::Ours => "ours",
+        }
+    }
+}
+
 /// Both programs, and the tree in which they run.
 pub struct Programs {
     tools: Tools,
@@ -88,18 +98,13 @@ impl Programs {
         let mut command = command.usr_at(root.join("usr")).command("sh");
         command.args(["-eu", "-c", RUN, "run"]);
         match side {
-            Side::Theirs => command
-                .env("SIDE", "theirs")
-                .arg(THEIRS)
-                .arg(THEIR_VALIDATE),
-            Side::Ours => command
-                .env("SIDE", "ours")
-                .args([&self.ours, &self.ours])
-                .arg("validate"),
+            Side::Theirs => command.arg(THEIRS).arg(THEIR_VALIDATE),
+            Side::Ours => command.arg(&self.ours).arg(&self.ours).arg("validate"),
         };
         let log = fs::File::create(work.join("log"))?;
         let status = command
             .env("WORK", work)
+            .env("SIDE", side.word())
             .envs(case.variable)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
