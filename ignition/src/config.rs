@@ -5,6 +5,7 @@
 //! knows a single shape.
 
 mod index;
+mod lines;
 mod merge;
 mod origin;
 mod parse;

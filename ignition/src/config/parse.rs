@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::index::{Index, Spot, join};
+use super::lines::Lines;
 use super::place::{Invalid, Locate, Place, Problem};
 use super::version::{Accepts, NEWEST, Spec};
 use super::{Config, list, unsupported, validate};
@@ -19,6 +20,7 @@ pub struct Document {
     source: String,
     text: String,
     index: Index,
+    lines: Lines,
 }
 
 /// An accepted config.
@@ -120,6 +122,7 @@ impl Document {
         Self {
             source: source.to_owned(),
             index: Index::new(&text),
+            lines: Lines::new(&text),
             text,
         }
     }
@@ -245,15 +248,13 @@ impl Document {
         while !self.text.is_char_boundary(end) {
             end -= 1;
         }
-        let before = &self.text[..end];
-        let start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        let column = before[start..].chars().count() + 1;
-        let line_text = self.text[start..].lines().next().unwrap_or_default();
+        let (line, column) = self.lines.position(&self.text, end);
+        let around = &self.text[self.lines.around(&self.text, end)];
         Place {
             source: self.source.clone(),
-            position: Some((before.matches('\n').count() + 1, column)),
+            position: Some((line, column)),
             key: key.to_owned(),
-            excerpt: excerpt(line_text, column),
+            excerpt: excerpt(around.strip_suffix('\r').unwrap_or(around), column),
         }
     }
 }
