@@ -1,19 +1,33 @@
 //! The one way files are written: a temporary file next to the target, owner,
 //! mode, fsync, rename, fsync of the directory. A cut leaves the old file or
 //! the new one.
+//!
+//! Where many files are written that mean something only together, each fsync
+//! would wait for the disk for nothing: see [`Flush::Later`].
 
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use nix::fcntl::{OFlag, open, openat, renameat};
-use nix::sys::stat::{Mode, fchmod};
+use nix::fcntl::{AtFlags, OFlag, open, openat, renameat};
+use nix::sys::stat::{Mode, fchmod, fstatat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, unlinkat};
 
 /// Name of the temporary file. One is enough: nothing else writes meanwhile.
 /// A later attempt removes what a cut left.
 pub const TEMPORARY: &str = ".ignition-tmp";
+
+/// When what is written reaches the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flush {
+    /// Before the call returns.
+    Now,
+    /// When the caller flushes the file system, which it must before it relies on it.
+    /// Until then a cut may leave a new file of any length, but what a file replaces is
+    /// there until the new one is whole.
+    Later,
+}
 
 /// Owner and mode of something written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +71,7 @@ pub fn replace_with<E: From<io::Error>>(
     directory: impl AsFd,
     name: &str,
     attributes: Attributes,
+    flush: Flush,
     fill: impl FnOnce(&mut File) -> Result<(), E>,
 ) -> Result<(), E> {
     let directory = directory.as_fd();
@@ -71,14 +86,27 @@ pub fn replace_with<E: From<io::Error>>(
     let mut file = File::from(file.map_err(|e| E::from(io::Error::from(e)))?);
     let written = fill(&mut file)
         .and_then(|()| attributes.apply(&file).map_err(E::from))
-        .and_then(|()| file.sync_all().map_err(E::from))
+        .and_then(
+            |()| match flush == Flush::Now || is_there(directory, name) {
+                true => file.sync_all().map_err(E::from),
+                false => Ok(()),
+            },
+        )
         .and_then(|()| io(renameat(directory, TEMPORARY, directory, name)));
     if written.is_err() {
         // The error that matters is the first one.
         let _ = unlinkat(directory, TEMPORARY, UnlinkatFlags::NoRemoveDir);
     }
     written?;
-    io(nix::unistd::fsync(directory))
+    match flush {
+        Flush::Now => io(nix::unistd::fsync(directory)),
+        Flush::Later => Ok(()),
+    }
+}
+
+/// Whether something may be at `name`.
+fn is_there(directory: impl AsFd, name: &str) -> bool {
+    fstatat(directory, name, AtFlags::AT_SYMLINK_NOFOLLOW) != Err(nix::Error::ENOENT)
 }
 
 /// Makes the file `path` contain `bytes`; its directory must exist.
@@ -97,5 +125,7 @@ pub fn replace(path: &Path, bytes: &[u8], attributes: Attributes) -> io::Result<
     };
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let directory = open(parent, flags, Mode::empty())?;
-    replace_with(directory, name, attributes, |file| file.write_all(bytes))
+    replace_with(directory, name, attributes, Flush::Now, |file| {
+        file.write_all(bytes)
+    })
 }

@@ -1,6 +1,8 @@
 //! Running the programs of the root that is provisioned.
 #![allow(unsafe_code)]
 
+mod unflushed;
+
 use std::io::{self, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -33,23 +35,25 @@ pub enum ProgramError {
     },
 }
 
-/// Runs `program`, a path inside `root`, with `root` as its root directory.
+/// Runs `program`, a path inside `root`, with `root` as its root directory. What it writes
+/// is not flushed, whatever it calls: the caller does that, once for all its programs.
 pub fn run_inside(root: &Path, program: &str, arguments: &[String]) -> Result<(), ProgramError> {
     let mut command = Command::new(program);
     command.args(arguments).current_dir("/");
-    if root != Path::new("/") {
-        let directory = root.to_owned();
-        let enter = move || -> io::Result<()> {
-            nix::unistd::chroot(&directory)?;
+    let directory = (root != Path::new("/")).then(|| root.to_owned());
+    let enter = move || -> io::Result<()> {
+        if let Some(directory) = &directory {
+            nix::unistd::chroot(directory)?;
             nix::unistd::chdir("/")?;
-            Ok(())
-        };
-        // SAFETY: between fork and exec only async-signal-safe calls are
-        // allowed. The closure makes two system calls; the path is converted
-        // on the stack unless longer than 1024 bytes, and this process has no
-        // second thread that could hold the allocator's lock then.
-        unsafe { command.pre_exec(enter) };
-    }
+        }
+        unflushed::enter();
+        Ok(())
+    };
+    // SAFETY: between fork and exec only async-signal-safe calls are
+    // allowed. The closure makes four system calls; the path is converted
+    // on the stack unless longer than 1024 bytes, and this process has no
+    // second thread that could hold the allocator's lock then.
+    unsafe { command.pre_exec(enter) };
     finish(command, program, root)
 }
 
@@ -171,6 +175,22 @@ mod tests {
 
     fn shell(script: &str, input: &[u8]) -> Result<(), ProgramError> {
         run_with("sh", &["-c".to_owned(), script.to_owned()], input)
+    }
+
+    /// A pipe cannot be flushed: who tries is told so.
+    const FLUSHES: &str = "true | sync /dev/stdin";
+
+    #[test]
+    fn programs_inside_do_not_flush_what_they_write() {
+        let arguments = ["-c".to_owned(), FLUSHES.to_owned()];
+        run_about(Path::new("/"), "sh", &arguments).unwrap_err();
+        run_inside(Path::new("/"), "/bin/sh", &arguments).unwrap();
+        let failing = ["-c".to_owned(), "echo no >&2; exit 3".to_owned()];
+        let error = run_inside(Path::new("/"), "/bin/sh", &failing).unwrap_err();
+        assert!(
+            error.to_string().ends_with("(exit status: 3): no"),
+            "{error}"
+        );
     }
 
     #[test]

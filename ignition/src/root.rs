@@ -4,6 +4,9 @@
 //! (openat2(2) with RESOLVE_IN_ROOT): no link leads out. As upstream, links
 //! are followed in all parts of a path but the last.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry::Vacant;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
@@ -11,12 +14,12 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, open, openat2, readlinkat};
-use nix::sys::stat::{FileStat, Mode, SFlag, fstatat, mkdirat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat, mkdirat};
 use nix::unistd::{
     Gid, LinkatFlags, Uid, UnlinkatFlags, fchownat, fsync, linkat, symlinkat, syncfs, unlinkat,
 };
 
-use crate::durable::{self, Attributes, TEMPORARY};
+use crate::durable::{self, Attributes, Flush, TEMPORARY};
 
 /// How many links to missing directories are followed in one path.
 const LINKS: u32 = 40;
@@ -29,6 +32,9 @@ const ATTEMPTS: u32 = 1000;
 pub struct Root {
     directory: OwnedFd,
     path: PathBuf,
+    flush: Flush,
+    /// File systems in which a change was deferred, by device: something of each.
+    unflushed: RefCell<BTreeMap<u64, OwnedFd>>,
 }
 
 /// Something below the root that could not be done.
@@ -72,12 +78,24 @@ pub struct Entry {
 type Result<T> = std::result::Result<T, RootError>;
 
 impl Root {
-    /// Opens the directory `path`.
+    /// Opens the directory `path`. Every change is on the disk when its method returns.
     pub fn open(path: &Path) -> io::Result<Self> {
+        Self::open_flushing(path, Flush::Now)
+    }
+
+    /// Opens the directory `path`. Changes are on the disk after [`Root::sync`]; for a cut
+    /// before it see [`Flush::Later`].
+    pub fn open_deferring(path: &Path) -> io::Result<Self> {
+        Self::open_flushing(path, Flush::Later)
+    }
+
+    fn open_flushing(path: &Path, flush: Flush) -> io::Result<Self> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         Ok(Self {
             directory: open(path, flags, Mode::empty())?,
             path: path.to_owned(),
+            flush,
+            unflushed: RefCell::default(),
         })
     }
 
@@ -140,8 +158,8 @@ impl Root {
             Ok(()) => {
                 let made = self.resolve(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
                 let applied = Attributes::own(0o755).apply(&made);
-                applied.map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))?;
-                fsync(&parent)?;
+                applied.map_err(|error| errno(&error))?;
+                self.flush(&parent)?;
                 Ok(made)
             }
             // A link to a directory that is missing so far.
@@ -159,7 +177,7 @@ impl Root {
         }
     }
 
-    /// Makes `path` a file that `fill` wrote, atomically and durably.
+    /// Makes `path` a file that `fill` wrote, atomically.
     /// Missing parents are made. What is at `path` must not be a directory.
     pub fn write<E>(
         &self,
@@ -173,11 +191,16 @@ impl Root {
         let (parent, name) = split(path);
         let directory = self.make_directories(parent)?;
         let mut failed = None;
-        let result = durable::replace_with(directory, name, attributes, |file| {
+        let result = durable::replace_with(&directory, name, attributes, self.flush, |file| {
             fill(file).map_err(|error| {
                 failed = Some(error);
                 io::Error::other("filling")
             })
+        });
+        // What is flushed now was, by the one that replaced.
+        let result = result.and_then(|()| match self.flush {
+            Flush::Now => Ok(()),
+            Flush::Later => Ok(self.flush(&directory)?),
         });
         match (result, failed) {
             (Ok(()), _) => Ok(()),
@@ -202,7 +225,7 @@ impl Root {
             .map_err(|error| self.error(operation, path, error))?;
         attributes
             .apply(&file)
-            .and_then(|()| fsync(&file).map_err(io::Error::from))
+            .and_then(|()| self.flush(&file).map_err(io::Error::from))
             .map_err(|error| self.error(operation, path, error))
     }
 
@@ -212,15 +235,18 @@ impl Root {
         let directory = self.make_directories(parent)?;
         symlinkat(target, &directory, name)
             .and_then(|()| own_link(&directory, name, uid, gid))
-            .and_then(|()| fsync(&directory))
+            .and_then(|()| self.flush(&directory))
             .map_err(|error| self.error("linking", path, error))
     }
 
     /// Gives what is at `path` an owner; a link there is not followed.
     pub fn own(&self, path: &str, uid: u32, gid: u32) -> Result<()> {
         let (parent, name) = split(path);
-        self.resolve(parent, OFlag::O_PATH | OFlag::O_DIRECTORY)
-            .and_then(|directory| own_link(&directory, name, uid, gid))
+        self.resolve(parent, OFlag::O_RDONLY | OFlag::O_DIRECTORY)
+            .and_then(|directory| {
+                own_link(&directory, name, uid, gid)?;
+                self.flush(&directory)
+            })
             .map_err(|error| self.error("setting the owner of", path, error))
     }
 
@@ -241,7 +267,7 @@ impl Root {
         let (target_parent, target_name) = split(target);
         self.resolve(target_parent, OFlag::O_PATH | OFlag::O_DIRECTORY)
             .and_then(|from| linkat(&from, target_name, &directory, name, LinkatFlags::empty()))
-            .and_then(|()| fsync(&directory))
+            .and_then(|()| self.flush(&directory))
             .map_err(|error| self.error("linking", path, error))
     }
 
@@ -268,7 +294,7 @@ impl Root {
             }
             Err(error) => return Err(error.into()),
         }
-        Ok(fsync(&directory)?)
+        Ok(self.flush(&directory)?)
     }
 
     /// Renames within the root; both parents must exist.
@@ -280,8 +306,8 @@ impl Root {
             let from_parent = self.resolve(from_parent, flags)?;
             let to_parent = self.resolve(to_parent, flags)?;
             nix::fcntl::renameat(&from_parent, from_name, &to_parent, to_name)?;
-            fsync(&to_parent)?;
-            fsync(&from_parent)
+            self.flush(&to_parent)?;
+            self.flush(&from_parent)
         };
         operate().map_err(|error| self.error("renaming", from, error))
     }
@@ -314,14 +340,35 @@ impl Root {
     }
 
     /// Returns once everything on the file systems of `/` and `/etc` is on
-    /// the disk (`/etc` is an overlay; `/var` and `/home` belong to `/`).
+    /// the disk (`/etc` is an overlay; `/var` and `/home` belong to `/`), and
+    /// on all others in which a change was deferred.
     pub fn sync(&self) -> Result<()> {
-        syncfs(&self.directory).map_err(|error| self.error("syncing", "/", error))?;
-        match self.resolve("/etc", OFlag::O_RDONLY | OFlag::O_DIRECTORY) {
-            Ok(etc) => syncfs(&etc).map_err(|error| self.error("syncing", "/etc", error)),
-            Err(Errno::ENOENT) => Ok(()),
-            Err(error) => Err(self.error("syncing", "/etc", error)),
+        for path in ["/", "/etc"] {
+            match self.resolve(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY) {
+                Ok(directory) => syncfs(&directory),
+                Err(Errno::ENOENT) => Ok(()),
+                Err(error) => Err(error),
+            }
+            .map_err(|error| self.error("syncing", path, error))?;
         }
+        let unflushed = self.unflushed.borrow();
+        let mut others = unflushed.values();
+        others
+            .try_for_each(syncfs)
+            .map_err(|error| self.error("syncing what is mounted below", "/", error))
+    }
+
+    /// Flushes what was changed, or takes a note of its file system.
+    fn flush(&self, changed: impl AsFd) -> nix::Result<()> {
+        if self.flush == Flush::Now {
+            return fsync(changed);
+        }
+        let device = fstat(&changed)?.st_dev;
+        if let Vacant(place) = self.unflushed.borrow_mut().entry(device) {
+            let held = changed.as_fd().try_clone_to_owned();
+            place.insert(held.map_err(|error| errno(&error))?);
+        }
+        Ok(())
     }
 
     fn resolve(&self, path: &str, flags: OFlag) -> nix::Result<OwnedFd> {
@@ -354,6 +401,10 @@ impl Root {
             source: source.into(),
         }
     }
+}
+
+fn errno(error: &io::Error) -> Errno {
+    Errno::from_raw(error.raw_os_error().unwrap_or(0))
 }
 
 /// Parent and last name of an absolute path.
@@ -457,6 +508,24 @@ mod tests {
         std::fs::write(inside.path().join(TEMPORARY), "half").unwrap();
         write(&root, "/a");
         assert_eq!(root.names("/").unwrap(), ["a"]);
+    }
+
+    #[test]
+    fn deferred_changes_are_seen_at_once_and_their_file_systems_known() {
+        let (inside, _) = root();
+        let root = Root::open_deferring(inside.path()).unwrap();
+        write(&root, "/d/a");
+        write(&root, "/d/a");
+        let own = Attributes::own(0);
+        root.make_link("/d/l", "a", own.uid, own.gid).unwrap();
+        root.make_hard_link("/d/h", "/d/a").unwrap();
+        root.rename("/d/h", "/d/i").unwrap();
+        root.remove("/d/i").unwrap();
+        assert!(inside.path().join("d/a").exists());
+        let device = fstat(&root.directory).unwrap().st_dev;
+        let known: Vec<u64> = root.unflushed.borrow().keys().copied().collect();
+        assert_eq!(known, [device]);
+        root.sync().unwrap();
     }
 
     #[test]

@@ -8,7 +8,9 @@
 //! - a journal, written before the first entry is touched, says what each
 //!   path held before ([`journal`]), so that a second run starts from there
 //!   and not from what the first one left;
-//! - every file appears by a rename after it is complete on the disk;
+//! - every file appears by a rename, and what it replaces is there until it is complete
+//!   on the disk; what is new is flushed at the end, together, because a second run makes
+//!   it again;
 //! - the record is written last, when all else is on the disk; a host with
 //!   the record is never provisioned again.
 
@@ -21,7 +23,11 @@ mod keys;
 mod order;
 mod passwd;
 mod record;
+mod skeleton;
 mod units;
+
+use std::io;
+use std::path::Path;
 
 use crate::config::Config;
 use crate::fetch::{Fetcher, Network};
@@ -44,7 +50,10 @@ const WORK: &str = "/etc/.ignition";
 
 /// What all steps share.
 struct Context<'a> {
+    /// The root; changes are on its disk after a `sync`.
     root: &'a Root,
+    /// The same, for what must be on the disk before the next step.
+    at_once: &'a Root,
     fetcher: &'a Fetcher,
     state: &'a State,
     keys_file: KeysFile,
@@ -74,13 +83,17 @@ pub(super) fn provisioned(root: &Root) -> Result<bool, RootError> {
 
 /// Carries `config` out below the root.
 pub fn run(settings: &Settings, config: &Config, state: &State) -> Result<(), FilesError> {
-    let root = Root::open(&settings.root).map_err(|source| FilesError::Root {
-        path: settings.root.clone(),
-        source,
-    })?;
-    if provisioned(&root)? {
+    let open = |how: fn(&Path) -> io::Result<Root>| {
+        how(&settings.root).map_err(|source| FilesError::Root {
+            path: settings.root.clone(),
+            source,
+        })
+    };
+    let at_once = open(Root::open)?;
+    if provisioned(&at_once)? {
         return Ok(());
     }
+    let root = open(Root::open_deferring)?;
     let mut fetcher =
         Fetcher::new(Network::Present, settings.fetch_timeout).on_platform(&settings.platform);
     fetcher
@@ -91,6 +104,7 @@ pub fn run(settings: &Settings, config: &Config, state: &State) -> Result<(), Fi
         })?;
     let context = Context {
         root: &root,
+        at_once: &at_once,
         fetcher: &fetcher,
         state,
         keys_file: settings.keys_file,
@@ -104,7 +118,7 @@ pub fn run(settings: &Settings, config: &Config, state: &State) -> Result<(), Fi
         // Programs may have written below mount points, too.
         nix::unistd::sync();
     }
-    record::write(&root, state)?;
+    record::write(&at_once, state)?;
     root.remove(WORK)?;
     root.sync()?;
     Ok(())

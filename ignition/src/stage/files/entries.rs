@@ -67,7 +67,7 @@ pub fn apply(context: &Context<'_>, config: &Config) -> Result<(), FilesError> {
             _ => None,
         })
         .collect();
-    let journal = Journal::open(context.root, &paths, &appended)?;
+    let journal = Journal::open(context.at_once, &paths, &appended)?;
     for item in &items {
         match item {
             Item::Directory(key, directory) => make_directory(context, &journal, key, directory)?,

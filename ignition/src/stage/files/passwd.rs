@@ -51,15 +51,9 @@ pub fn apply(context: &Context<'_>, config: &Config) -> Result<(), FilesError> {
             .map_err(|source| FilesError::Change { place, source })?;
     }
     context.root.sync()?;
-    context.root.rename(&copy, &ready)?;
+    context.at_once.rename(&copy, &ready)?;
     publish(context, &ready)?;
-    for (number, user) in users.iter().enumerate() {
-        if user.should_exist != Some(false) {
-            let place = context.place(&format!("passwd.users.{number}"));
-            keys::apply(context, &place, user)?;
-        }
-    }
-    Ok(())
+    keys::apply(context, users)
 }
 
 /// Copies the account files to where the tools are to change them.
@@ -81,6 +75,9 @@ fn stage(context: &Context<'_>, copy: &str) -> Result<(), RootError> {
 
 /// Moves changed account files into place, if a copy is ready.
 fn publish(context: &Context<'_>, ready: &str) -> Result<(), RootError> {
+    if context.root.entry(ready)?.is_none() {
+        return Ok(());
+    }
     for name in CHANGED {
         let from = format!("{ready}/etc/{name}");
         if context.root.entry(&from)?.is_none() {
@@ -92,6 +89,7 @@ fn publish(context: &Context<'_>, ready: &str) -> Result<(), RootError> {
             log::info(&format!("wrote path={to}"));
         }
     }
+    context.root.sync()?;
     context.root.remove(ready)
 }
 
