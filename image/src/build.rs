@@ -75,6 +75,15 @@ pub const OUTPUTS: [&str; 8] = [
     "sbom.spdx.json",
 ];
 
+/// The program `ignition` as images carry it, compiled if it is not there. The file may go
+/// when another clone builds.
+pub fn ignition() -> Result<PathBuf> {
+    host::ensure_rust_target(guest::SELECTOR_TARGET)?;
+    let tools = Tools::ensure()?;
+    let _lock = cache::lock("image")?;
+    Ok(guest::build(&tools, &cache_dir())?.ignition)
+}
+
 /// The root of this repository.
 pub fn source_dir() -> PathBuf {
     let crate_dir = Path::new(env!("CARGO_MANIFEST_DIR"));

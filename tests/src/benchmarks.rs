@@ -56,9 +56,49 @@ pub fn aligned<const N: usize>(cells: &[[String; N]]) -> String {
     out
 }
 
+/// Median, smallest and largest of some values.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Spread {
+    /// Middle value; between the two middle ones of an even number.
+    pub median: f64,
+    /// Smallest.
+    pub min: f64,
+    /// Largest.
+    pub max: f64,
+}
+
+impl Spread {
+    /// Fails if there are no values.
+    pub fn of(values: impl IntoIterator<Item = f64>) -> Result<Self> {
+        let mut values: Vec<f64> = values.into_iter().collect();
+        values.sort_by(f64::total_cmp);
+        let (Some(min), Some(max)) = (values.first(), values.last()) else {
+            anyhow::bail!("no values to take the median of");
+        };
+        let half = values.len() / 2;
+        let median = match values.len() % 2 {
+            0 => f64::midpoint(values[half - 1], values[half]),
+            _ => values[half],
+        };
+        Ok(Self {
+            median,
+            min: *min,
+            max: *max,
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn medians_of_odd_and_even_numbers() {
+        let odd = Spread::of([3.0, 1.0, 2.0]).unwrap();
+        assert_eq!((odd.median, odd.min, odd.max), (2.0, 1.0, 3.0));
+        assert_eq!(Spread::of([4.0, 1.0]).unwrap().median, 2.5);
+        assert!(Spread::of([]).is_err());
+    }
 
     #[test]
     fn only_what_is_between_the_markers_changes() {
@@ -74,7 +114,11 @@ mod tests {
     fn the_document_has_a_section_for_every_command() {
         let path = source_dir().join("docs/benchmarks.md");
         let text = fs::read_to_string(path).unwrap();
-        for command in ["cargo bench-boot", "cargo bench-update"] {
+        for command in [
+            "cargo bench-boot",
+            "cargo bench-ignition",
+            "cargo bench-update",
+        ] {
             assert!(replaced(&text, command, "").is_some(), "{command}");
         }
     }

@@ -1,6 +1,7 @@
 //! What was measured, and what is computed from it.
 
 use anyhow::{Context, Result, ensure};
+use benchmarks::Spread;
 
 /// Programs of Ballast that stay in memory on an idle host once they are shipped.
 pub const DAEMONS: [&str; 2] = ["update-engine", "locksmith"];
@@ -146,38 +147,6 @@ fn resident(processes: &str, names: &[&str]) -> Result<Option<f64>> {
     Ok(sum)
 }
 
-/// Median, smallest and largest of some values.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Spread {
-    /// Middle value; between the two middle ones of an even number.
-    pub median: f64,
-    /// Smallest.
-    pub min: f64,
-    /// Largest.
-    pub max: f64,
-}
-
-impl Spread {
-    /// Fails if there are no values.
-    pub fn of(values: impl IntoIterator<Item = f64>) -> Result<Self> {
-        let mut values: Vec<f64> = values.into_iter().collect();
-        values.sort_by(f64::total_cmp);
-        let (Some(min), Some(max)) = (values.first(), values.last()) else {
-            anyhow::bail!("no values to take the median of");
-        };
-        let half = values.len() / 2;
-        let median = match values.len() % 2 {
-            0 => f64::midpoint(values[half - 1], values[half]),
-            _ => values[half],
-        };
-        Ok(Self {
-            median,
-            min: *min,
-            max: *max,
-        })
-    }
-}
-
 impl Boots {
     /// Spread of one number over the later boots.
     pub fn later(&self, of: impl Fn(&BootTimes) -> f64) -> Result<Spread> {
@@ -236,14 +205,6 @@ mod tests {
         assert!(Report::parse("bench-report complete=1 initrd").is_err());
         let audit = "audit: type=1130 msg='unit=bench-report comm=\"systemd\" res=success' end";
         assert!(Report::parse(audit).is_err());
-    }
-
-    #[test]
-    fn medians_of_odd_and_even_numbers() {
-        let odd = Spread::of([3.0, 1.0, 2.0]).unwrap();
-        assert_eq!((odd.median, odd.min, odd.max), (2.0, 1.0, 3.0));
-        assert_eq!(Spread::of([4.0, 1.0]).unwrap().median, 2.5);
-        assert!(Spread::of([]).is_err());
     }
 
     #[test]

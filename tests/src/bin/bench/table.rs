@@ -3,10 +3,10 @@
 use std::fmt::Write as _;
 
 use anyhow::{Context, Result};
-use benchmarks::aligned;
+use benchmarks::{Spread, aligned};
 use serde_json::{Value, json};
 
-use crate::measure::{BootTimes, Boots, Measurements, Sizes, Spread, ratio};
+use crate::measure::{BootTimes, Boots, Measurements, Sizes, ratio};
 use crate::size::COMPRESSION;
 
 const MIB: f64 = 1024.0 * 1024.0;
