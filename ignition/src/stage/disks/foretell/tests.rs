@@ -66,13 +66,15 @@ fn what_is_foretold_is_what_is_written() {
             "sizeMiB": 8}]}),
         json!({"partitions": [{"label": "a", "sizeMiB": 4, "resize": true}]}),
         json!({"partitions": [{"label": "a", "sizeMiB": 2, "resize": true},
-            {"number": 5, "label": "c", "sizeMiB": 9, "wipePartitionEntry": true}]}),
+            {"number": 5, "label": "c", "startMiB": 20, "sizeMiB": 9,
+                "wipePartitionEntry": true}]}),
         json!({"partitions": [{"number": 1, "shouldExist": false, "wipePartitionEntry": true},
             {"label": "d"}]}),
         json!({"partitions": [{"label": "d"}]}),
         json!({"wipeTable": true, "partitions": [{"number": 2, "label": "e", "startMiB": 10}]}),
     ] {
         let foretold = told(image.path(), &body);
+        assert!(foretold.refusals.is_empty(), "{:?}", foretold.refusals);
         let table = &foretold.tables[&0];
         let (NewTable::Edited(fates) | NewTable::Made { fates, .. }) = table else {
             panic!("no table: {body}");
