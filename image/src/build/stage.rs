@@ -17,7 +17,7 @@ use crate::tools::{remove_tree, run_logged};
 pub const ETC: &str = "usr/share/ballast/etc";
 
 /// What the build left in `/etc` and no host uses.
-const ETC_LEFTOVERS: [&str; 37] = [
+const ETC_LEFTOVERS: [&str; 48] = [
     ".pwd.lock",
     "apt",
     "cron.d",
@@ -55,7 +55,23 @@ const ETC_LEFTOVERS: [&str; 37] = [
     "sv",
     "ufw",
     "modules-load.d/modules.conf",
+    // Without these a host has the same settings, and its config can write them without
+    // being asked whether it means to overwrite them.
+    "localtime",
+    "systemd/journald.conf",
+    "systemd/logind.conf",
+    "systemd/networkd.conf",
+    "systemd/pstore.conf",
+    "systemd/resolved.conf",
+    "systemd/sleep.conf",
+    "systemd/system.conf",
+    "systemd/timesyncd.conf",
+    "systemd/user.conf",
+    "vconsole.conf",
 ];
+
+/// Where what an operator installs below `/usr/local` is kept, seen from there.
+const USR_LOCAL: &str = "../var/usrlocal";
 
 /// Lays out everything under `STAGE/usr` and returns `STAGE`.
 pub fn make(job: &Job, tree: &Path, programs: &Programs) -> Result<PathBuf> {
@@ -69,6 +85,7 @@ pub fn make(job: &Job, tree: &Path, programs: &Programs) -> Result<PathBuf> {
         copy(&overlay.join("usr"), &stage)?;
     }
     trim_etc(&stage.join(ETC))?;
+    give_away_local(&stage.join("usr/local"))?;
     modules(job, &stage)?;
     fs::write(stage.join("usr/lib/os-release"), os_release(&job.version))?;
     for program in [
@@ -120,6 +137,23 @@ fn install(from: &Path, to: &Path) -> Result<()> {
         .with_context(|| format!("copying {} to {}", from.display(), to.display()))?;
     fs::set_permissions(to, fs::Permissions::from_mode(0o755))
         .with_context(|| format!("setting the mode of {}", to.display()))
+}
+
+/// `/usr/local` is the host's and can be written, as the rest of `/usr` cannot. Fails if the
+/// packages have put something there.
+fn give_away_local(local: &Path) -> Result<()> {
+    let mut found = Vec::new();
+    walk(local, &mut found)?;
+    // Directories and links between them are all that a base system has there.
+    if let Some(file) = found.iter().find(|path| !path.is_symlink()) {
+        bail!(
+            "{} would be hidden by the host's /usr/local",
+            file.display()
+        );
+    }
+    remove_tree(local)?;
+    std::os::unix::fs::symlink(USR_LOCAL, local)
+        .with_context(|| format!("linking {}", local.display()))
 }
 
 fn trim_etc(etc: &Path) -> Result<()> {
@@ -232,7 +266,25 @@ pub fn os_release(version: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::static_nodes;
+    use super::{give_away_local, static_nodes};
+
+    #[test]
+    fn the_local_tree_is_the_hosts_unless_a_package_put_a_file_there() {
+        let usr = tempfile::tempdir().unwrap();
+        let local = usr.path().join("local");
+        std::fs::create_dir_all(local.join("share/man")).unwrap();
+        std::os::unix::fs::symlink("share/man", local.join("man")).unwrap();
+        std::fs::write(local.join("share/file"), "").unwrap();
+        let error = give_away_local(&local).unwrap_err().to_string();
+        assert!(
+            error.contains("/local/share/file would be hidden"),
+            "{error}"
+        );
+        std::fs::remove_file(local.join("share/file")).unwrap();
+        give_away_local(&local).unwrap();
+        let target = std::fs::read_link(&local).unwrap();
+        assert_eq!(target, std::path::Path::new("../var/usrlocal"));
+    }
 
     #[test]
     fn nodes_of_drivers_come_after_their_directories() {
