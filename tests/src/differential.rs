@@ -108,6 +108,14 @@ impl Suite {
         }
     }
 
+    /// With what other systems document that has `filter` in its name.
+    pub fn with_documented(mut self, filter: Option<&str>) -> Result<Self> {
+        let mut cases = cases::documented()?;
+        cases.retain(|case| filter.is_none_or(|filter| case.name.contains(filter)));
+        self.cases.extend(cases);
+        Ok(self)
+    }
+
     /// Compares the programs; `ours` is the one of this repository, compiled first if it
     /// is not given. Configs for which they differ are kept in `kept`, with what was said.
     ///
@@ -225,7 +233,11 @@ fn judge(
     ours: &Outcome,
     run_theirs: &mut dyn FnMut(&Case) -> Result<Outcome>,
 ) -> Result<Verdict> {
-    let found = differences(theirs, ours);
+    let mut found = differences(theirs, ours);
+    if case.carried_out && End::of(ours) != End::Done {
+        found.push(format!("ours was to carry it out: {:?}", ours.failed));
+        return Ok(Verdict::Differ(found));
+    }
     Ok(match case.explained {
         None if found.is_empty() => Verdict::Same,
         None if explained::seen(&found, &theirs.log) => Verdict::Explained,

@@ -67,6 +67,11 @@ impl Server {
         format!("http://{HOST_AS_SEEN_BY_GUESTS}:{}/{path}", self.port)
     }
 
+    /// Its address for programs of this machine.
+    pub fn here(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
     /// Paths that were asked for, in order.
     pub fn requests(&self) -> Vec<String> {
         let requests = self.log().into_iter();

@@ -8,6 +8,7 @@ mod config;
 mod context;
 mod differential;
 mod disk;
+mod documented;
 mod http;
 mod peers;
 mod plan;
@@ -133,7 +134,8 @@ fn run(cli: &Cli) -> Result<bool> {
     if plan.differential {
         let kept = results_dir(cli).join("differential");
         let suite = Suite::quick(cli.seed.unwrap_or(differential::QUICK_SEED));
-        report.add(plan::DIFFERENTIAL, runner::step(|| suite.run(None, &kept)));
+        let run = || suite.with_documented(None)?.run(None, &kept);
+        report.add(plan::DIFFERENTIAL, runner::step(run));
     }
     if let Some((prepared, results)) = prepared {
         let workers = cli.workers.map_or_else(default_workers, usize::from);
@@ -165,7 +167,8 @@ fn seed(cli: &Cli) -> u64 {
 
 fn differential(cli: &Cli, generated: u64) -> Result<bool> {
     let results = Results::take(results_dir(cli))?;
-    let suite = Suite::whole(seed(cli), generated, cli.filter.as_deref());
+    let filter = cli.filter.as_deref();
+    let suite = Suite::whole(seed(cli), generated, filter).with_documented(filter)?;
     suite.run(None, &results.of("differential"))?;
     Ok(true)
 }

@@ -1,5 +1,6 @@
 //! The scenarios: one module for each theme, one function for each claim.
 
+mod documented;
 mod example;
 mod failing;
 mod fetching;
@@ -20,6 +21,7 @@ pub fn all() -> Vec<Scenario> {
         provisioning::SCENARIOS,
         volumes::SCENARIOS,
         fetching::SCENARIOS,
+        documented::SCENARIOS,
         failing::SCENARIOS,
         kargs::SCENARIOS,
         host::SCENARIOS,

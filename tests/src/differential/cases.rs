@@ -3,6 +3,7 @@
 //! [`generate`]: super::generate
 
 mod contents;
+mod documented;
 mod merge;
 mod nodes;
 mod passwd;
@@ -16,6 +17,7 @@ use serde_json::{Value, json};
 use super::explained::{self, Difference};
 
 pub use contents::{packed, sha256};
+pub use documented::cases as documented;
 
 /// One config, and what is known of it.
 #[derive(Debug, Clone)]
@@ -30,6 +32,10 @@ pub struct Case {
     pub variable: Option<(&'static str, &'static str)>,
     /// Why the programs differ; else they must not.
     pub explained: Option<&'static Difference>,
+    /// That both end it the same is not enough: they must have carried it out.
+    pub carried_out: bool,
+    /// What the root directory has for other configs, and not for this one.
+    pub missing: &'static [&'static str],
 }
 
 /// All of them.
@@ -77,6 +83,8 @@ impl Case {
             system: Vec::new(),
             variable: None,
             explained: None,
+            carried_out: false,
+            missing: &[],
         }
     }
 }
@@ -89,16 +97,19 @@ mod tests {
     #[test]
     fn there_are_many_and_each_has_its_own_name_and_config() {
         let cases = all();
-        let names: BTreeSet<_> = cases.iter().map(|case| &case.name).collect();
         let what = |case: &'_ Case| (case.config.clone(), case.system.clone(), case.variable);
         let mut configs = BTreeSet::new();
         let twice = cases.iter().filter(|case| !configs.insert(what(case)));
         let twice: Vec<_> = twice.map(|case| &case.name).collect();
         assert!(twice.is_empty(), "{twice:?}");
-        assert_eq!(names.len(), cases.len());
+        assert!(cases.len() >= 150, "{}", cases.len());
+        let documented = documented().unwrap();
+        assert!(documented.len() >= 80, "{}", documented.len());
+        let both = || cases.iter().chain(&documented);
+        let names: BTreeSet<_> = both().map(|case| &case.name).collect();
+        assert_eq!(names.len(), both().count());
         for name in explained::names() {
             assert!(names.iter().any(|known| *known == name), "{name}");
         }
-        assert!(cases.len() >= 150, "{}", cases.len());
     }
 }

@@ -19,7 +19,7 @@ pub struct Difference {
 
 /// All of them, in the order of the table. The first is seen by what the programs say, for
 /// any config; see [`super::beforehand`].
-const ALL: [Difference; 24] = [
+const ALL: [Difference; 25] = [
     Difference {
         when: "a config that cannot be carried out (an account's home that is no absolute path, an entry below a file, a name with a colon, …)",
         theirs: "fails in the middle of carrying it out",
@@ -194,6 +194,17 @@ const ALL: [Difference; 24] = [
             "passwd/group_there_other_gid",
             "merge/since_group_should_exist_3.0.0",
             "merge/since_group_should_exist_3.1.0",
+        ],
+    },
+    Difference {
+        when: "a user and the user's primary group are both deleted",
+        theirs: "fails, since it deletes the group first",
+        ours: "deletes the user first",
+        why: "it is what Butane's documentation shows",
+        cases: &[
+            "passwd/old_and_its_group_deleted",
+            "documented/butane/should-not-exist.yaml",
+            "documented/ignition/everything-3.3.ign",
         ],
     },
     Difference {

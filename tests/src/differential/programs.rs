@@ -86,6 +86,9 @@ impl Programs {
     pub fn run(&self, side: Side, case: &Case, work: &Path) -> Result<Outcome> {
         let root = work.join("root");
         root::make(&root)?;
+        for path in case.missing {
+            fs::remove_file(root.join(path)).with_context(|| format!("removing {path}"))?;
+        }
         write(&work.join("config.ign"), &case.config)?;
         for (path, config) in &case.system {
             write(&work.join("system").join(path), config)?;

@@ -97,14 +97,23 @@ daemon:x:1:1:daemon:/usr/sbin:/usr/sbin/nologin
 nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin
 old:x:1000:1000:Old User:/home/old:/bin/bash
 service:x:999:999::/:/usr/sbin/nologin
+games:x:5:60:games:/usr/games:/usr/sbin/nologin
+news:x:9:9:news:/var/spool/news:/usr/sbin/nologin
+systemd-network:x:998:998:systemd Network Management:/:/usr/sbin/nologin
 ";
 
 const GROUP: &str = "\
 root:x:0:
 daemon:x:1:
 sudo:x:27:old
+news:x:9:
 shadow:x:42:
+plugdev:x:46:
 staff:x:50:
+games:x:60:
+wheel:x:990:
+systemd-journal:x:997:
+systemd-network:x:998:
 nogroup:x:65534:
 old:x:1000:
 service:x:999:
@@ -115,6 +124,9 @@ const SHADOW: &str = "\
 root:*:20000:0:99999:7:::
 daemon:*:20000:0:99999:7:::
 nobody:*:20000:0:99999:7:::
+games:*:20000:0:99999:7:::
+news:*:20000:0:99999:7:::
+systemd-network:!*:20000::::::
 old:$6$salt$hash:20000:0:99999:7:::
 service:!:20000::::::
 ";
@@ -123,7 +135,13 @@ const GSHADOW: &str = "\
 root:*::
 daemon:*::
 sudo:*::old
+news:*::
 shadow:*::
+plugdev:*::
+games:*::
+wheel:!*::
+systemd-journal:!*::
+systemd-network:!*::
 staff:*::
 nogroup:*::
 old:!::

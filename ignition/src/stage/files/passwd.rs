@@ -34,14 +34,7 @@ pub fn apply(context: &Context<'_>, config: &Config) -> Result<(), FilesError> {
         return Ok(());
     }
     stage(context, &copy)?;
-    for (number, group) in groups.iter().enumerate() {
-        let place = context.place(&format!("passwd.groups.{number}"));
-        ensure_group(context, &copy, &place, group)?;
-    }
-    for (number, user) in users.iter().enumerate() {
-        let place = context.place(&format!("passwd.users.{number}"));
-        ensure_user(context, &copy, &place, user)?;
-    }
+    change(context, &copy, groups, users)?;
     for (number, user) in users.iter().enumerate() {
         let place = context.place(&format!("passwd.users.{number}"));
         let changed = find_user(&staged(context, &copy, "passwd")?, &user.name);
@@ -54,6 +47,45 @@ pub fn apply(context: &Context<'_>, config: &Config) -> Result<(), FilesError> {
     context.at_once.rename(&copy, &ready)?;
     publish(context, &ready)?;
     keys::apply(context, users)
+}
+
+/// Makes, changes and deletes the accounts in the copy.
+fn change(
+    context: &Context<'_>,
+    copy: &str,
+    groups: &[Group],
+    users: &[User],
+) -> Result<(), FilesError> {
+    let (text, accounts) = (
+        staged(context, copy, "group")?,
+        staged(context, copy, "passwd")?,
+    );
+    let ensure_groups = |last: bool| -> Result<(), FilesError> {
+        for (number, group) in groups.iter().enumerate() {
+            if goes_last(group, users, &text, &accounts) == last {
+                let place = context.place(&format!("passwd.groups.{number}"));
+                ensure_group(context, copy, &place, group)?;
+            }
+        }
+        Ok(())
+    };
+    ensure_groups(false)?;
+    for (number, user) in users.iter().enumerate() {
+        let place = context.place(&format!("passwd.users.{number}"));
+        ensure_user(context, copy, &place, user)?;
+    }
+    ensure_groups(true)
+}
+
+/// Whether `group` is to be deleted and is the primary one of one of `users` who is, too:
+/// the user goes first, and may take the group along. `text` and `accounts` are the group
+/// and account files as they were.
+fn goes_last(group: &Group, users: &[User], text: &str, accounts: &str) -> bool {
+    let gone = |user: &&User| user.should_exist == Some(false);
+    let primary = |user: &User| find_user(accounts, &user.name).map(|account| account.gid);
+    group.should_exist == Some(false)
+        && find_group(text, &group.name)
+            .is_some_and(|gid| users.iter().filter(gone).any(|u| primary(u) == Some(gid)))
 }
 
 /// Copies the account files to where the tools are to change them.
@@ -245,6 +277,23 @@ mod tests {
             "--prefix /c --home-dir /h --password * --uid 7 --comment G --gid p --groups a,b \
              --shell /bin/sh --no-create-home --no-user-group --system --no-log-init u"
         );
+    }
+
+    #[test]
+    fn a_group_goes_after_the_user_whose_primary_one_it_is_when_both_are_deleted() {
+        let (text, accounts) = ("a:x:7:\nb:x:8:\n", "a:x:1:7::/:/bin/sh\n");
+        let mut group = Group::new("a".to_owned());
+        let mut user = User::new("a".to_owned());
+        let last = |group: &Group, user: &User| {
+            goes_last(group, std::slice::from_ref(user), text, accounts)
+        };
+        assert!(!last(&group, &user));
+        group.should_exist = Some(false);
+        assert!(!last(&group, &user));
+        user.should_exist = Some(false);
+        assert!(last(&group, &user));
+        group.name = "b".to_owned();
+        assert!(!last(&group, &user));
     }
 
     #[test]

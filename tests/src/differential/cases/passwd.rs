@@ -281,6 +281,13 @@ fn homes() -> Vec<Case> {
     let case = |name: &str, user: Value| users_of(name, json!([user]));
     vec![
         case("old_deleted", json!({"name": "old", "shouldExist": false})),
+        Case::new(
+            "old_and_its_group_deleted",
+            json!({"passwd": {
+                "users": [{"name": "old", "shouldExist": false}],
+                "groups": [{"name": "old", "shouldExist": false}],
+            }}),
+        ),
         case(
             "deleted_not_there",
             json!({"name": "u", "shouldExist": false}),

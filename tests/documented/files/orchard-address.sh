@@ -1,0 +1,2 @@
+#!/bin/sh
+echo "orchard \4" > /etc/issue.d/50-orchard.issue
