@@ -42,7 +42,7 @@ mod write;
 
 pub use error::{CopyError, EditError, GptError};
 pub use gpt_disk_types::{Guid, guid};
-pub use write::{erase, protect};
+pub use write::{erase, protect, protect_all};
 
 /// Most bytes that an array of entries may have: 8192 entries of 128 bytes.
 pub const MAX_ENTRY_BYTES: u32 = 1 << 20;

@@ -622,7 +622,8 @@ fn an_erased_disk_has_no_table_and_a_protected_one_has_its_mark() {
     assert_eq!(disk.bytes()[510..512], [0x55, 0xaa]);
     // From block 1 to the end of 512 blocks.
     assert_eq!(disk.bytes()[454..462], [1, 0, 0, 0, 0xff, 1, 0, 0]);
-    bootloader::gpt::erase(&mut disk).unwrap();
+    let old = Gpt::read(&mut disk).unwrap();
+    bootloader::gpt::erase(&mut disk, Some(&old)).unwrap();
     assert!(matches!(
         Gpt::read(&mut disk),
         Err(GptError::NoValidCopy {
@@ -631,4 +632,34 @@ fn an_erased_disk_has_no_table_and_a_protected_one_has_its_mark() {
         })
     ));
     assert_eq!(disk.bytes()[510..512], [0, 0]);
+    assert!(disk.bytes().iter().all(|byte| *byte == 0));
+}
+
+#[test]
+fn an_erased_disk_has_nothing_left_where_a_table_would_be() {
+    let mut disk = MemoryDisk::from_bytes(512, vec![7; 512 * 512]);
+    bootloader::gpt::erase(&mut disk, None).unwrap();
+    let zeros = |bytes: &[u8]| bytes.iter().all(|byte| *byte == 0);
+    let (start, end) = (34 * 512, (512 - 33) * 512);
+    assert!(zeros(&disk.bytes()[..start]) && zeros(&disk.bytes()[end..]));
+    assert!(disk.bytes()[start..end].iter().all(|byte| *byte == 7));
+}
+
+#[test]
+fn the_protective_partition_grows_with_the_disk_and_boot_code_stays() {
+    let mut small = disk();
+    bootloader::gpt::protect(&mut small).unwrap();
+    let mut bytes = small.bytes().to_vec();
+    bytes[..440].fill(0x90);
+    bytes.resize(2 * bytes.len(), 0);
+    let mut grown = MemoryDisk::from_bytes(512, bytes.clone());
+    bootloader::gpt::protect_all(&mut grown).unwrap();
+    assert_eq!(grown.bytes()[454..462], [1, 0, 0, 0, 0xff, 3, 0, 0]);
+    assert_eq!(grown.bytes()[..450], bytes[..450]);
+    assert_eq!(grown.bytes()[462..], bytes[462..]);
+    // Somebody keeps an MBR with partitions beside the table.
+    bytes[466] = 0x83;
+    let mut hybrid = MemoryDisk::from_bytes(512, bytes.clone());
+    bootloader::gpt::protect_all(&mut hybrid).unwrap();
+    assert_eq!(hybrid.bytes(), bytes);
 }

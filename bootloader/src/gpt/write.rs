@@ -3,6 +3,7 @@
 use super::{Gpt, GptError, Health, Layout, Which, header};
 use crate::block::{BlockError, BlockIo};
 use alloc::vec;
+use core::ops::Range;
 use gpt_disk_types::MasterBootRecord;
 
 impl Gpt {
@@ -138,16 +139,57 @@ pub fn protect<D: BlockIo + ?Sized>(disk: &mut D) -> Result<(), BlockError> {
     disk.flush()
 }
 
-/// Overwrites block 0 and the headers of both copies with zeros: the disk has no
-/// table any more. What partitions contain stays. Not safe against power loss,
-/// which may leave one copy valid.
-pub fn erase<D: BlockIo + ?Sized>(disk: &mut D) -> Result<(), BlockError> {
-    let block = vec![0; disk.block_size() as usize];
-    for lba in [0, 1, disk.block_count().saturating_sub(1)] {
-        disk.write(lba, &block)?;
+/// Makes the partition of the protective MBR as long as a disk that was grown. Leaves boot
+/// code alone, and an MBR that has other partitions too.
+pub fn protect_all<D: BlockIo + ?Sized>(disk: &mut D) -> Result<(), BlockError> {
+    const FIRST: Range<usize> = 446..462;
+    const OTHERS: Range<usize> = 462..510;
+    const KIND: usize = 450;
+    const PROTECTIVE: u8 = 0xee;
+    let mut block = vec![0; disk.block_size() as usize];
+    disk.read(0, &mut block)?;
+    let record = MasterBootRecord::protective_mbr(disk.block_count());
+    let wanted = &bytemuck::bytes_of(&record)[FIRST];
+    let alone = block[KIND] == PROTECTIVE && block[OTHERS].iter().all(|byte| *byte == 0);
+    if !alone || block[FIRST] == *wanted {
+        return Ok(());
+    }
+    block[FIRST].copy_from_slice(wanted);
+    disk.write(0, &block)?;
+    disk.flush()
+}
+
+/// Overwrites block 0 and both copies with zeros: the disk has no table any more. The
+/// copies are those of `old`, or else where a new table would have them. What partitions
+/// contain stays. Not safe against power loss, which may leave one copy valid.
+pub fn erase<D: BlockIo + ?Sized>(disk: &mut D, old: Option<&Gpt>) -> Result<(), BlockError> {
+    let (size, end) = (disk.block_size(), disk.block_count().saturating_sub(1));
+    let (arrays, blocks) = match old {
+        Some(old) => {
+            let Layout {
+                primary_entries,
+                backup_entries,
+                ..
+            } = old.layout;
+            ([primary_entries, backup_entries], old.array_blocks())
+        }
+        None => {
+            let blocks = u64::from(USUAL_ARRAY.div_ceil(size));
+            ([2, end.saturating_sub(blocks)], blocks)
+        }
+    };
+    let block = vec![0; size as usize];
+    let arrays = arrays.into_iter().flat_map(|first| first..first + blocks);
+    for lba in [0, 1, end].into_iter().chain(arrays) {
+        if lba <= end {
+            disk.write(lba, &block)?;
+        }
     }
     disk.flush()
 }
+
+/// Bytes of the array of 128 entries that every tool makes.
+const USUAL_ARRAY: u32 = 128 * 128;
 
 /// Writes `parts` in order, flushes once, and tells whether they read back the same:
 /// some firmware takes writes that it does not keep.

@@ -32,7 +32,9 @@ enum Found {
     Table(Box<Gpt>),
     /// Nothing that a new table would destroy.
     Blank,
-    /// Something else, in words.
+    /// No table, and something that a new one would destroy, in words.
+    Contents(String),
+    /// Another table, or a damaged one, in words.
     Other(String),
 }
 
@@ -55,9 +57,17 @@ pub(super) enum Change {
         gpt: Box<Gpt>,
         /// None if the disk shall have no table.
         operations: Vec<Operation>,
-        /// Numbers that the old table has, if there is something to wipe.
-        wiped: Option<BTreeSet<u32>>,
+        /// What is wiped, if there is something.
+        wiped: Option<Wiped>,
     },
+}
+
+/// A table, or what is where it would be, that a new one replaces.
+struct Wiped {
+    /// None if it cannot be read.
+    table: Option<Box<Gpt>>,
+    /// The numbers of its partitions.
+    numbers: BTreeSet<u32>,
 }
 
 /// One disk, decided.
@@ -223,11 +233,13 @@ impl Look<'_> {
     fn edit(&mut self) -> Result<Change, DisksError> {
         let mut gpt = match self.look()? {
             Found::Table(gpt) => gpt,
-            Found::Blank if !self.wanted.iter().any(|wanted| wanted.exists) => {
+            Found::Blank | Found::Contents(_)
+                if !self.wanted.iter().any(|wanted| wanted.exists) =>
+            {
                 return Ok(Change::Nothing);
             }
             Found::Blank => return self.make(None),
-            Found::Other(what) => {
+            Found::Contents(what) | Found::Other(what) => {
                 let message = format!("{what}; set wipeTable if it may be destroyed");
                 return Err(self.at.conflict(message));
             }
@@ -260,8 +272,8 @@ impl Look<'_> {
         let operations = self.decide(&Table::of(&self.fresh()?))?;
         let there = old.iter().flat_map(Gpt::partitions).collect::<Vec<_>>();
         if self.has_mbr()?
-            && let Some(gpt) = old
             && same(&there, &operations)
+            && let Some(gpt) = old
         {
             return Ok(Change::Edit {
                 gpt: Box::new(gpt),
@@ -274,10 +286,13 @@ impl Look<'_> {
             let message = format!("its table is not wiped: partition {number}: {why}");
             return Err(self.at.conflict(message));
         }
-        self.make(Some(there.iter().map(|p| p.number).collect()))
+        self.make(Some(Wiped {
+            table: old.map(Box::new),
+            numbers: there.iter().map(|p| p.number).collect(),
+        }))
     }
 
-    fn make(&self, wiped: Option<BTreeSet<u32>>) -> Result<Change, DisksError> {
+    fn make(&self, wiped: Option<Wiped>) -> Result<Change, DisksError> {
         let gpt = Box::new(self.fresh()?);
         let operations = self.decide(&Table::of(&gpt))?;
         Ok(Change::Make {
@@ -310,7 +325,11 @@ impl Look<'_> {
         }
         let found = probe::probe(self.device.path()).map_err(|source| self.at.program(source))?;
         if let Some(what) = found.describe() {
-            return Ok(Found::Other(format!("holds {what}")));
+            let what = format!("holds {what}");
+            return Ok(match found.table {
+                None => Found::Contents(what),
+                Some(_) => Found::Other(what),
+            });
         }
         if self.foreign_mbr()? {
             let what = "holds an MBR partition table or boot sector";

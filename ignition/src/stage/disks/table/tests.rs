@@ -160,6 +160,10 @@ fn what_is_on_a_disk_is_named_and_stays_unless_it_may_be_wiped() {
     image.run(json!({"wipeTable": true})).unwrap();
     let mut disk = FileDisk::open_read_only(image.path(), 512).unwrap();
     assert!(Gpt::read(&mut disk).is_err());
+    // Nor is anything left from which one could be made again.
+    let (bytes, array) = (image.bytes(), 33 * 512);
+    let ends = [&bytes[..array + 512], &bytes[bytes.len() - array..]];
+    assert!(ends.concat().iter().all(|byte| *byte == 0));
 }
 
 /// A swap space of 4096-byte pages: version, last page, label, then the mark.
@@ -181,6 +185,10 @@ fn a_file_system_on_the_whole_disk_is_named_and_stays() {
     image.write(&swap(), 0);
     let message = image.refusal(data());
     assert!(message.contains("holds swap, label \"mine\""), "{message}");
+    // Who wants no partitions has nothing against it.
+    let bytes = image.bytes();
+    image.run(json!({})).unwrap();
+    assert!(image.bytes() == bytes);
 }
 
 #[test]

@@ -16,7 +16,7 @@ use crate::program;
 use super::super::kernel::{Device, Known};
 use super::super::plan::{self, Operation};
 use super::super::{DisksError, Subject, settle};
-use super::{Change, Decided};
+use super::{Change, Decided, Wiped};
 
 /// How often the kernel is told before its answer counts.
 const ATTEMPTS: usize = 3;
@@ -99,6 +99,7 @@ impl Work<'_> {
         if !operations.is_empty() {
             apply(at, &mut gpt, operations)?;
             gpt.commit(io).map_err(|source| at.table(source))?;
+            gpt::protect_all(io).map_err(|source| at.block(source))?;
         }
         tell(at, io.block_size(), operations);
         Ok((gpt, numbers(operations)))
@@ -108,14 +109,15 @@ impl Work<'_> {
         &mut self,
         mut gpt: Box<Gpt>,
         operations: &[Operation],
-        wiped: Option<BTreeSet<u32>>,
+        wiped: Option<Wiped>,
     ) -> Result<Table, DisksError> {
         let at = self.at;
         let Some(io) = &mut self.io else {
             return Ok((gpt, BTreeSet::new()));
         };
-        if wiped.is_some() {
-            gpt::erase(io).map_err(|source| at.block(source))?;
+        if let Some(wiped) = &wiped {
+            let erased = gpt::erase(io, wiped.table.as_deref());
+            erased.map_err(|source| at.block(source))?;
             log::info(&format!("wiped partition table disk={}", at.name));
         }
         if !operations.is_empty() {
@@ -125,7 +127,7 @@ impl Work<'_> {
         }
         tell(at, io.block_size(), operations);
         let mut changed = numbers(operations);
-        changed.extend(wiped.into_iter().flatten());
+        changed.extend(wiped.into_iter().flat_map(|wiped| wiped.numbers));
         Ok((gpt, changed))
     }
 }
