@@ -4,15 +4,18 @@
 //! initrd does. Then names, kinds, modes, owners, contents, links and the account files
 //! must be equal byte for byte, but for what [`normal`] names with its reason; and what
 //! one of them refuses, the other must refuse, before anything is written or later.
-//! What differs on purpose is in [`explained`].
+//! What differs on purpose is in [`explained`]. Configs about disks are compared on equal
+//! disks, see [`disks`].
 
 mod beforehand;
 mod cases;
 mod command_line;
+mod disks;
 mod explained;
 mod generate;
 mod normal;
 mod programs;
+mod random;
 mod root;
 mod systemd;
 mod tree;
@@ -34,6 +37,8 @@ pub const QUICK_SEED: u64 = 1;
 
 /// Generated configs of the whole suite, unless another number is given.
 pub const GENERATED: &str = "200";
+/// One about disks, which takes longer, comes with this number of others.
+const OTHERS: u64 = 4;
 /// Lines of one difference that are shown.
 const LINES: usize = 12;
 /// In memory: two programs that flush every file they write would wait for the disk.
@@ -73,6 +78,7 @@ const QUICK_GENERATED: u64 = 8;
 #[derive(Debug, Clone)]
 pub struct Suite {
     cases: Vec<Case>,
+    disks: Vec<disks::Case>,
     command_lines: bool,
 }
 
@@ -84,26 +90,58 @@ struct Tally {
     differ: usize,
 }
 
+impl Tally {
+    /// Counts what came of one config, and shows and keeps it if the programs differ.
+    fn count(
+        &mut self,
+        name: &str,
+        config: &[u8],
+        verdict: Verdict,
+        outcomes: [&Outcome; 2],
+        kept: &Path,
+    ) -> Result<()> {
+        match verdict {
+            Verdict::Same => self.same += 1,
+            Verdict::Explained => self.explained += 1,
+            Verdict::Differ(lines) => {
+                self.differ += 1;
+                show(name, &lines);
+                keep(name, config, &lines, outcomes, kept)?;
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Suite {
     /// A few configs of every kind.
     pub fn quick(seed: u64) -> Self {
         let mut cases = cases::all();
         cases.retain(|case| QUICK.contains(&case.name.as_str()));
         cases.extend((0..QUICK_GENERATED).map(|number| generate::case(seed, number)));
+        let mut disks = disks::all();
+        disks.retain(|case| disks::QUICK.contains(&case.name.as_str()));
         Self {
             cases,
+            disks,
             command_lines: false,
         }
     }
 
-    /// Every config that is written by hand, `generated` more, and command lines; or of
-    /// the configs, what has `filter` in its name.
+    /// Every config that is written by hand, `generated` more and a quarter of that about
+    /// disks, and command lines; or of the configs, what has `filter` in its name.
     pub fn whole(seed: u64, generated: u64, filter: Option<&str>) -> Self {
+        let wanted = |name: &str| filter.is_none_or(|filter| name.contains(filter));
         let mut cases = cases::all();
         cases.extend((0..generated).map(|number| generate::case(seed, number)));
-        cases.retain(|case| filter.is_none_or(|filter| case.name.contains(filter)));
+        cases.retain(|case| wanted(&case.name));
+        let mut disks = disks::all();
+        let generated = generated.div_ceil(OTHERS);
+        disks.extend((0..generated).map(|number| disks::case(seed, number)));
+        disks.retain(|case| wanted(&case.name));
         Self {
             cases,
+            disks,
             command_lines: filter.is_none(),
         }
     }
@@ -122,14 +160,16 @@ impl Suite {
     /// Needs root. Fails if they differ in anything that is not explained.
     pub fn run(&self, ours: Option<&Path>, kept: &Path) -> Result<()> {
         ensure!(image::host::is_root(), "files of other owners need root");
-        ensure!(!self.cases.is_empty(), "no config has this in its name");
+        let count = self.cases.len() + self.disks.len();
+        ensure!(count > 0, "no config has this in its name");
         image::tools::remove_tree(kept)?;
         let work = work_directory()?;
         let service_manager = work.path().join("systemd");
         fs::create_dir(&service_manager)?;
         systemd::imitate(&service_manager)?;
         let programs = Programs::ensure(ours, &service_manager)?;
-        let tally = self.compare_all(&programs, work.path(), kept)?;
+        let mut tally = self.compare_all(&programs, work.path(), kept)?;
+        disks::compare_all(&self.disks, &programs, work.path(), kept, &mut tally)?;
         let lines = match self.command_lines {
             true => command_line::differences(&programs)?,
             false => Vec::new(),
@@ -138,9 +178,8 @@ impl Suite {
             println!("e2e: differ  {line}");
         }
         println!(
-            "e2e: {} configs: {} agree, {} differ as explained, {} differ; \
+            "e2e: {count} configs: {} agree, {} differ as explained, {} differ; \
              command lines: {} differ",
-            self.cases.len(),
             tally.same,
             tally.explained,
             tally.differ,
@@ -169,15 +208,8 @@ impl Suite {
                         run_one(case, programs, work, Side::Theirs)
                     })?;
                     let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
-                    match verdict {
-                        Verdict::Same => tally.same += 1,
-                        Verdict::Explained => tally.explained += 1,
-                        Verdict::Differ(lines) => {
-                            tally.differ += 1;
-                            show(case, &lines);
-                            keep(case, &lines, [&theirs, &ours], kept)?;
-                        }
-                    }
+                    let outcomes = [&theirs, &ours];
+                    tally.count(&case.name, &case.config, verdict, outcomes, kept)?;
                 }
                 Ok(())
             };
@@ -331,8 +363,8 @@ impl End {
     }
 }
 
-fn show(case: &Case, lines: &[String]) {
-    println!("e2e: differ  {}", case.name);
+fn show(name: &str, lines: &[String]) {
+    println!("e2e: differ  {name}");
     for line in lines.iter().take(LINES) {
         println!("     {}", line.replace('\n', "\n     "));
     }
@@ -341,14 +373,20 @@ fn show(case: &Case, lines: &[String]) {
     }
 }
 
-fn keep(case: &Case, lines: &[String], outcomes: [&Outcome; 2], kept: &Path) -> Result<()> {
-    let directory: PathBuf = kept.join(case.name.replace('/', "-"));
+fn keep(
+    name: &str,
+    config: &[u8],
+    lines: &[String],
+    outcomes: [&Outcome; 2],
+    kept: &Path,
+) -> Result<()> {
+    let directory: PathBuf = kept.join(name.replace('/', "-"));
     fs::create_dir_all(&directory).with_context(|| format!("creating {}", directory.display()))?;
     let write = |name: &str, bytes: &[u8]| {
         let path = directory.join(name);
         fs::write(&path, bytes).with_context(|| format!("writing {}", path.display()))
     };
-    write("config.ign", &case.config)?;
+    write("config.ign", config)?;
     write("differences", lines.join("\n").as_bytes())?;
     write("theirs.log", outcomes[0].log.as_bytes())?;
     write("ours.log", outcomes[1].log.as_bytes())
@@ -368,6 +406,8 @@ mod tests {
         for kind in ["contents", "merge", "passwd", "refused", "storage", "units"] {
             assert!(quick.cases.iter().any(|case| case.name.starts_with(kind)));
         }
-        assert_eq!(Suite::whole(1, 10, Some("generated/")).cases.len(), 10);
+        let generated = Suite::whole(1, 10, Some("generated/"));
+        assert_eq!((generated.cases.len(), generated.disks.len()), (10, 3));
+        assert_eq!(quick.disks.len(), disks::QUICK.len());
     }
 }

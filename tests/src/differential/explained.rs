@@ -14,7 +14,7 @@ pub struct Difference {
     /// Why ours does not do what theirs does.
     pub why: &'static str,
     /// Configs for which it must show.
-    cases: &'static [&'static str],
+    pub cases: &'static [&'static str],
 }
 
 /// All of them, in the order of the table. The first is seen by what the programs say, for

@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
 use super::cases::{Case, packed, sha256};
+use super::random::Random;
 
 const VERSIONS: [&str; 4] = ["3.0.0", "3.1.0", "3.2.0", "3.3.0"];
 
@@ -60,9 +61,7 @@ const MODES: [u32; 9] = [0, 0o400, 0o600, 0o640, 0o644, 0o755, 0o777, 0o1777, 0o
 
 /// The config number `number` of `seed`.
 pub fn case(seed: u64, number: u64) -> Case {
-    // Mixed twice: the numbers of one config must not be those of the next one, one later.
-    let start = Random(Random(seed).next() ^ number).next();
-    let mut random = Random(start);
+    let mut random = Random::new(seed, number);
     let mut config = random.config(0);
     if random.chance(12) {
         random.spoil(&mut config);
@@ -70,39 +69,7 @@ pub fn case(seed: u64, number: u64) -> Case {
     Case::text(&format!("generated/{seed}-{number}"), &config.to_string())
 }
 
-/// SplitMix64: small, and the same everywhere.
-struct Random(u64);
-
 impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        let end = u64::try_from(end).unwrap_or(u64::MAX).max(1);
-        usize::try_from(self.next() % end).unwrap_or_default()
-    }
-
-    fn chance(&mut self, percent: usize) -> bool {
-        self.below(100) < percent
-    }
-
-    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-        from[self.below(from.len())]
-    }
-
-    /// Some of `from`, each once, in any order.
-    fn some<T: Copy>(&mut self, from: &[T], most: usize) -> Vec<T> {
-        let mut left = from.to_vec();
-        let count = self.below(most + 1);
-        let take = |_| left.swap_remove(self.below(left.len()));
-        (0..count).map(take).collect()
-    }
-
     fn config(&mut self, depth: usize) -> Value {
         let mut config = json!({"ignition": {"version": self.pick(&VERSIONS)}});
         if self.chance(80) {

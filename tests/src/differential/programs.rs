@@ -13,8 +13,8 @@ use super::cases::Case;
 use super::root;
 use super::tree::Tree;
 
-/// Debian's package of Go Ignition.
-const PACKAGE: &str = "ignition";
+/// Debian's package of Go Ignition, and those of programs that it runs.
+const PACKAGES: [&str; 3] = ["ignition", "gdisk", "xfsprogs"];
 /// Its release; another one differs in other things.
 const RELEASE: &str = "2.14.0";
 const THEIRS: &str = "/usr/lib/dracut/modules.d/30ignition/ignition";
@@ -66,7 +66,7 @@ impl Programs {
     /// Finds or installs Debian's program, and compiles ours, if `ours` is none. They find
     /// the service manager's sockets in `service_manager`.
     pub fn ensure(ours: Option<&Path>, service_manager: &Path) -> Result<Self> {
-        let tools = Tools::ensure()?.with_packages(&[PACKAGE])?;
+        let tools = Tools::ensure()?.with_packages(&PACKAGES)?;
         let tools = tools.bind_at(service_manager, "/run/systemd");
         let version = capture(tools.command(THEIRS).arg("-version"))?;
         ensure!(
@@ -82,8 +82,25 @@ impl Programs {
         Ok(Self { tools, ours })
     }
 
+    /// The tree in which they run.
+    pub fn tools(&self) -> &Tools {
+        &self.tools
+    }
+
     /// Has `side` carry `case` out in a new root directory below `work`.
     pub fn run(&self, side: Side, case: &Case, work: &Path) -> Result<Outcome> {
+        self.run_on(side, case, work, &[], "")
+    }
+
+    /// The same with `disks`. `look` runs after all stages, if they went well.
+    pub fn run_on(
+        &self,
+        side: Side,
+        case: &Case,
+        work: &Path,
+        disks: &[&Path],
+        look: &str,
+    ) -> Result<Outcome> {
         let root = work.join("root");
         root::make(&root)?;
         for path in case.missing {
@@ -99,15 +116,20 @@ impl Programs {
             command = command.bind(directory);
         }
         let mut command = command.usr_at(root.join("usr")).command("sh");
-        command.args(["-eu", "-c", RUN, "run"]);
+        command.args(["-eu", "-c", &format!("{RUN}{look}"), "run"]);
         match side {
             Side::Theirs => command.arg(THEIRS).arg(THEIR_VALIDATE),
             Side::Ours => command.arg(&self.ours).arg(&self.ours).arg("validate"),
         };
+        let disks: Vec<_> = disks
+            .iter()
+            .map(|disk| disk.display().to_string())
+            .collect();
         let log = fs::File::create(work.join("log"))?;
         let status = command
             .env("WORK", work)
             .env("SIDE", side.word())
+            .env("DISKS", disks.join(" "))
             .envs(case.variable)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)

@@ -1,6 +1,6 @@
 umask 022
 # No SELinux here: theirs labels what it wrote all the same, with this program.
-mkdir "$WORK/bin"
+mkdir -p "$WORK/bin"
 ln -s /usr/bin/true "$WORK/bin/setfiles"
 PATH=$WORK/bin:$PATH
 ignition=$1

@@ -1,0 +1,128 @@
+//! Where the programs treat disks differently on purpose. `docs/compatibility.md` has the
+//! same table; a test compares them.
+
+pub use crate::differential::explained::Difference;
+
+/// All of them, in the order of the table.
+const ALL: [Difference; 9] = [
+    Difference {
+        when: "a copy of the table is damaged or missing, or block 0 has no protective MBR, and no partition changes",
+        theirs: "leaves it so; without the MBR it sees no table",
+        ours: "repairs it",
+        why: "one copy is one bad block away from none",
+        cases: &[
+            "disks/table/main-damaged_untouched",
+            "disks/table/backup-damaged_untouched",
+            "disks/table/no-backup_untouched",
+            "disks/table/no-mbr_untouched",
+        ],
+    },
+    Difference {
+        when: "partitions for a disk that holds a file system and no table, without `wipeTable`",
+        theirs: "writes a table over the file system",
+        ours: "refuses it",
+        why: "what is there is only destroyed where the config says so",
+        cases: &[
+            "disks/table/whole-ext4_and_one_more",
+            "disks/table/whole-ext4_and_the_rest",
+        ],
+    },
+    Difference {
+        when: "a new table where block 0 holds bytes, but no MBR",
+        theirs: "keeps them as boot code",
+        ours: "writes zeros",
+        why: "nobody meant them to be started",
+        cases: &[
+            "disks/table/bytes_and_one_more",
+            "disks/table/bytes_and_the_rest",
+        ],
+    },
+    Difference {
+        when: "a start that is absent or 0, on a disk whose partitions do not begin at mebibytes",
+        theirs: "is aligned as the others are, to a single block if need be",
+        ours: "is a mebibyte",
+        why: "disks are slow with what is not aligned",
+        cases: &[
+            "disks/table/unaligned_and_one_more",
+            "disks/table/unaligned_and_the_rest",
+        ],
+    },
+    Difference {
+        when: "a start that is absent or 0, and no free mebibyte begins anywhere",
+        theirs: "makes a partition of what is left beside the table",
+        ours: "refuses it",
+        why: "a partition of less than a mebibyte was not meant",
+        cases: &["disks/table/full_and_the_rest"],
+    },
+    Difference {
+        when: "a size of 0 on a disk that was grown since its table was made",
+        theirs: "ends where the disk ended then",
+        ours: "ends where the disk ends",
+        why: "all that is free was asked for",
+        cases: &["disks/table/grown_and_the_rest"],
+    },
+    Difference {
+        when: "`wipeTable`, and the table has more than 128 entries",
+        theirs: "leaves what is behind them",
+        ours: "wipes all of them",
+        why: "what is left of a table could be taken for one",
+        cases: &["disks/table/large-table_wiped"],
+    },
+    Difference {
+        when: "attributes of a partition that is resized",
+        theirs: "are lost",
+        ours: "stay",
+        why: "only the size was to change",
+        cases: &["disks/partition/2_other_size_smaller_resize"],
+    },
+    Difference {
+        when: "a partition of number 0, and one on the disk has its label",
+        theirs: "makes another one of the same label",
+        ours: "takes it for the wanted one; refuses it if it is another or there are two",
+        why: "a first boot that was cut off starts again, and finds its own partitions",
+        cases: &[
+            "disks/partition/zero_label_there",
+            "disks/partition/zero_label_there_other_size",
+            "disks/partition/zero_label_there_twice",
+        ],
+    },
+];
+
+/// The difference for which the config `name` is there.
+pub fn of(name: &str) -> Option<&'static Difference> {
+    ALL.iter()
+        .find(|difference| difference.cases.contains(&name))
+}
+
+/// All names of configs that are here.
+#[cfg(test)]
+pub fn names() -> impl Iterator<Item = &'static str> {
+    ALL.iter().flat_map(|difference| difference.cases).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_docs_have_every_difference_about_disks_and_no_other() {
+        let path = image::build::source_dir().join("docs/compatibility.md");
+        let text = std::fs::read_to_string(path).unwrap();
+        let header = "| on disks, when | Go Ignition | ours | why |\n|---|---|---|---|\n";
+        let row = |difference: &Difference| {
+            let Difference {
+                when,
+                theirs,
+                ours,
+                why,
+                ..
+            } = difference;
+            format!("| {when} | {theirs} | {ours} | {why} |\n")
+        };
+        let rows: String = ALL.iter().map(row).collect();
+        assert!(
+            text.contains(&format!("{header}{rows}\n")),
+            "{header}{rows}"
+        );
+    }
+}
