@@ -63,7 +63,7 @@ pub(super) enum Change {
 }
 
 /// A table, or what is where it would be, that a new one replaces.
-struct Wiped {
+pub(super) struct Wiped {
     /// None if it cannot be read.
     table: Option<Box<Gpt>>,
     /// The numbers of its partitions.

@@ -4,8 +4,11 @@ use serde_json::{Value, json};
 
 use super::{ALL, Case};
 
+/// What is asked of one disk, by name.
+type Asked = (&'static str, fn() -> Value);
+
 pub fn cases() -> Vec<Case> {
-    let what: [(&str, fn() -> Value); 5] = [
+    let what: [Asked; 5] = [
         ("untouched", || json!({"device": "{a}"})),
         (
             "and_one_more",
@@ -22,7 +25,7 @@ pub fn cases() -> Vec<Case> {
                 {"number": 3, "label": "third", "startMiB": 100}]})
         }),
     ];
-    let on = |(what, disk): &(&str, fn() -> Value)| {
+    let on = |(what, disk): &Asked| {
         let (what, disk) = (*what, *disk);
         let one = move |state: &super::Start| {
             let name = format!("{}_{what}", state.name);
