@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 use super::cases::Case;
 
 /// One reason, in the words of both: of ours behind the key, of theirs at the end.
-const KINDS: [(&str, &str); 14] = [
+const KINDS: [(&str, &str); 15] = [
     ("which is no directory", "not a directory"),
     (
         "removes what the hard link is to lead to",
@@ -26,6 +26,7 @@ const KINDS: [(&str, &str); 14] = [
         "the root directory itself cannot be an entry",
         "A non regular file exists there already",
     ),
+    ("the path has a NUL character", "invalid argument"),
     ("hexadecimal digits after sha", "encoding/hex: invalid byte"),
     ("is not the name of a bucket", "InvalidParameter"),
     ("is not a group name", "is not a valid group name"),
