@@ -1,0 +1,59 @@
+//! Where rocket keeps what it has.
+
+use std::path::{Path, PathBuf};
+
+/// Directories of one rocket. What survives a reboot is under `data`, what must not under
+/// `run`; policy is looked for under `/etc`, then `/usr/lib`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dirs {
+    data: PathBuf,
+    run: PathBuf,
+    config: Vec<PathBuf>,
+}
+
+impl Default for Dirs {
+    fn default() -> Self {
+        Self {
+            data: "/var/lib/rocket".into(),
+            run: "/run/rocket".into(),
+            config: vec!["/etc/rocket".into(), "/usr/lib/rocket".into()],
+        }
+    }
+}
+
+impl Dirs {
+    /// All of them below one directory: `data`, `run` and `etc`. What `--root` and tests use.
+    pub fn below(root: &Path) -> Self {
+        Self {
+            data: root.join("data"),
+            run: root.join("run"),
+            config: vec![root.join("etc")],
+        }
+    }
+
+    /// Images, layers, their names and what is being fetched.
+    pub fn store(&self) -> PathBuf {
+        self.data.join("store")
+    }
+
+    /// Pods, by state.
+    pub fn pods(&self) -> PathBuf {
+        self.data.join("pods")
+    }
+
+    /// Named volumes.
+    pub fn volumes(&self) -> PathBuf {
+        self.data.join("volumes")
+    }
+
+    /// What is true until the next boot: containers made for other engines, addresses.
+    pub fn run(&self) -> &Path {
+        &self.run
+    }
+
+    /// Directories of policy, the one that wins first: `trust.d`, `registries.d` and others
+    /// are below each.
+    pub fn config(&self) -> &[PathBuf] {
+        &self.config
+    }
+}

@@ -1,0 +1,1 @@
+//! Turns an OCI runtime spec into a running process.
