@@ -12,4 +12,6 @@
 pub mod dirs;
 pub mod image;
 pub mod oci;
+pub mod options;
+pub mod pod;
 pub mod runtime;

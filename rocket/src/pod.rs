@@ -1,0 +1,15 @@
+//! Pods: one or more apps that share a network, and what is kept of them.
+//!
+//! A pod is a directory named by its UUID, below a directory named by its state; going on
+//! from one state to the next is a rename. Whoever changes a pod holds the lock of its
+//! directory, and the kernel lets go of it when that process ends, however it ends.
+
+mod lookup;
+mod manifest;
+mod record;
+mod store;
+
+pub use lookup::{Group, Layers, LookupError, UserName};
+pub use manifest::{App, Dns, ImageName, Limits, Manifest, Mount, User, Volume};
+pub use record::{AppProcess, Ended, Exit, Liveness, Record};
+pub use store::{Pod, Pods, State, StoreError};
