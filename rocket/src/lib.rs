@@ -11,6 +11,7 @@
 
 pub mod dirs;
 pub mod image;
+pub mod network;
 pub mod oci;
 pub mod options;
 pub mod pod;

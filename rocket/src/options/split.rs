@@ -39,10 +39,7 @@ pub enum SplitError {
 
 /// Reads `IMAGE [APP OPTIONS] [-- ARGUMENTS] [--- IMAGE …]`.
 pub fn split(words: &[String]) -> Result<Vec<AppArguments>, SplitError> {
-    words
-        .split(|word| word == NEXT_IMAGE)
-        .map(one)
-        .collect()
+    words.split(|word| word == NEXT_IMAGE).map(one).collect()
 }
 
 fn one(words: &[String]) -> Result<AppArguments, SplitError> {
