@@ -4,12 +4,16 @@
 //! from one state to the next is a rename. Whoever changes a pod holds the lock of its
 //! directory, and the kernel lets go of it when that process ends, however it ends.
 
+mod capabilities;
 mod lookup;
 mod manifest;
+mod prepare;
 mod record;
 mod store;
+mod variables;
 
 pub use lookup::{Group, Layers, LookupError, UserName};
 pub use manifest::{App, Dns, ImageName, Limits, Manifest, Mount, User, Volume};
+pub use prepare::{Caller, PrepareError, Process, Source, manifest};
 pub use record::{AppProcess, Ended, Exit, Liveness, Record};
 pub use store::{Pod, Pods, State, StoreError};

@@ -46,6 +46,15 @@ pub struct UserName<'a> {
     group: Option<&'a str>,
 }
 
+/// An account as an app has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// Its numbers.
+    pub user: User,
+    /// Its home directory.
+    pub home: PathBuf,
+}
+
 /// A group's name and members, in `/etc/group`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Group<'a> {
@@ -75,16 +84,12 @@ impl<'a> UserName<'a> {
     ///
     /// # Errors
     /// A name is not there, or a layer cannot be read.
-    pub fn resolve(&self, layers: Layers<'_>) -> Result<User, LookupError> {
+    pub fn resolve(&self, layers: Layers<'_>) -> Result<Account, LookupError> {
         let is_number = |text: &str| text.parse::<u32>().is_ok();
         // Root by its number needs no file: nearly every image.
         if self.user == "0" && self.group.is_none_or(is_number) {
             let gid = self.group.and_then(|group| group.parse().ok()).unwrap_or(0);
-            return Ok(User {
-                uid: 0,
-                gid,
-                groups: Vec::new(),
-            });
+            return Ok(account((0, gid), Vec::new(), "/root"));
         }
         let passwd = layers.read("passwd", "/etc/passwd")?;
         let groups = layers.read("group", "/etc/group")?;
@@ -93,23 +98,20 @@ impl<'a> UserName<'a> {
 
     /// As runc and podman have it: a number need not be in the file; further groups are those
     /// whose member the user's name is, unless a group was asked for.
-    fn decide(&self, passwd: &str, group: &str) -> Result<User, LookupError> {
+    fn decide(&self, passwd: &str, group: &str) -> Result<Account, LookupError> {
         let wanted = self.user.parse::<u32>().ok();
-        let account = passwd.lines().find_map(|line| {
-            let mut fields = line.split(':');
-            let (name, _, uid, gid) = (
-                fields.next()?,
-                fields.next()?,
-                fields.next()?,
-                fields.next()?,
-            );
+        let found = passwd.lines().find_map(|line| {
+            let fields: Vec<&str> = line.split(':').collect();
+            let [name, _, uid, gid, rest @ ..] = fields.as_slice() else {
+                return None;
+            };
             let (uid, gid): (u32, u32) = (uid.parse().ok()?, gid.parse().ok()?);
-            let is_it = wanted.map_or(name == self.user, |wanted| uid == wanted);
-            is_it.then_some((name, uid, gid))
+            let is_it = wanted.map_or(*name == self.user, |wanted| uid == wanted);
+            is_it.then(|| (*name, uid, gid, rest.get(1).copied().unwrap_or_default()))
         });
-        let (uid, own) = match (account, wanted) {
-            (Some((_, uid, gid)), _) => (uid, gid),
-            (None, Some(uid)) => (uid, 0),
+        let (uid, own, home) = match (found, wanted) {
+            (Some((_, uid, gid, home)), _) => (uid, gid, home),
+            (None, Some(uid)) => (uid, 0, ""),
             (None, None) => return Err(unknown("user", self.user, "/etc/passwd")),
         };
         if let Some(name) = self.group {
@@ -122,13 +124,9 @@ impl<'a> UserName<'a> {
                         .gid
                 }
             };
-            return Ok(User {
-                uid,
-                gid,
-                groups: Vec::new(),
-            });
+            return Ok(account((uid, gid), Vec::new(), home));
         }
-        let name = account.map(|(name, ..)| name);
+        let name = found.map(|(name, ..)| name);
         let is_member = |group: &Group<'_>| {
             name.is_some_and(|name| group.members.split(',').any(|member| member == name))
         };
@@ -139,11 +137,7 @@ impl<'a> UserName<'a> {
         further.sort_unstable();
         further.dedup();
         further.retain(|gid| *gid != own);
-        Ok(User {
-            uid,
-            gid: own,
-            groups: further,
-        })
+        Ok(account((uid, own), further, home))
     }
 }
 
@@ -226,6 +220,18 @@ fn open(dir: Option<&OwnedFd>, path: &Path, flags: OFlag) -> io::Result<Option<O
     }
 }
 
+/// Without a home directory of its own, an account is at home at the root.
+fn account((uid, gid): (u32, u32), groups: Vec<u32>, home: &str) -> Account {
+    Account {
+        user: User { uid, gid, groups },
+        home: if home.starts_with('/') {
+            home.into()
+        } else {
+            "/".into()
+        },
+    }
+}
+
 fn groups(text: &str) -> impl Iterator<Item = Group<'_>> {
     text.lines().filter_map(|line| {
         let mut fields = line.split(':');
@@ -257,7 +263,7 @@ mod tests {
     fn user(text: &str, group: Option<&str>) -> Result<(u32, u32, Vec<u32>), String> {
         UserName::new(text, group)
             .decide(PASSWD, GROUP)
-            .map(|user| (user.uid, user.gid, user.groups))
+            .map(|found| (found.user.uid, found.user.gid, found.user.groups))
             .map_err(|error| error.to_string())
     }
 
