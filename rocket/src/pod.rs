@@ -5,15 +5,19 @@
 //! directory, and the kernel lets go of it when that process ends, however it ends.
 
 mod capabilities;
+mod collect;
 mod lookup;
 mod manifest;
 mod prepare;
 mod record;
 mod store;
 mod variables;
+mod view;
 
+pub use collect::{Collected, collect, release};
 pub use lookup::{Group, Layers, LookupError, UserName};
 pub use manifest::{App, Dns, ImageName, Limits, Manifest, Mount, User, Volume};
 pub use prepare::{Caller, PrepareError, Process, Source, manifest};
 pub use record::{AppProcess, Ended, Exit, Liveness, Record};
 pub use store::{Pod, Pods, State, StoreError};
+pub use view::{AppView, Phase, View, phase, view};

@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::manifest::VERSION;
 use super::{Exit, Manifest, Record};
 use crate::dirs::Dirs;
+use crate::network::Attachment;
 
 /// What is read of a pod's files at most.
 const MOST: u64 = 16 << 20;
@@ -19,6 +20,7 @@ const MOST: u64 = 16 << 20;
 const MANIFEST: &str = "pod.json";
 const RECORD: &str = "record.json";
 const EXIT: &str = "exit.json";
+const ATTACHMENTS: &str = "cni.json";
 
 /// How far a pod has come. A pod only goes on, in this order; from any it may go to garbage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -337,6 +339,22 @@ impl Pod {
     /// The file is damaged.
     pub fn exit(&self) -> Result<Option<Exit>, StoreError> {
         self.read_if_there(EXIT)
+    }
+
+    /// Networks of plugins that it is in.
+    ///
+    /// # Errors
+    /// The file is damaged.
+    pub fn attachments(&self) -> Result<Vec<Attachment>, StoreError> {
+        Ok(self.read_if_there(ATTACHMENTS)?.unwrap_or_default())
+    }
+
+    /// Keeps the networks of plugins that it is in.
+    ///
+    /// # Errors
+    /// They cannot be written.
+    pub fn write_attachments(&self, attachments: &[Attachment]) -> Result<(), StoreError> {
+        self.write(ATTACHMENTS, &attachments)
     }
 
     /// Keeps what it is to be.

@@ -1,0 +1,232 @@
+//! Removing what nobody needs any more.
+
+use jiff::{SignedDuration, Timestamp};
+use uuid::Uuid;
+
+use super::view::{Phase, phase};
+use super::{Exit, Liveness, Pod, Pods, State, StoreError};
+use crate::dirs::Dirs;
+use crate::network;
+
+/// What one collection did.
+#[derive(Debug, Default, serde::Serialize)]
+pub struct Collected {
+    /// Pods that ended without anybody seeing it; they are kept as exited ones.
+    pub marked: Vec<Uuid>,
+    /// Pods that are gone.
+    pub removed: Vec<Uuid>,
+    /// What could not be removed, and why.
+    pub failed: Vec<(Uuid, String)>,
+}
+
+/// What a pod holds beside its directory is given back by this, when it ended.
+///
+/// # Errors
+/// The first thing that could not be given back; the rest was tried.
+pub fn release(dirs: &Dirs, pod: &Pod) -> anyhow::Result<()> {
+    let attachments = pod.attachments()?;
+    let left = network::detach_cni(&attachments, pod.uuid(), None);
+    let ours = match pod.manifest()?.network {
+        crate::options::NetOption::Default => {
+            let uuid = pod.uuid();
+            network::Bridge::open(dirs).and_then(|bridge| bridge.collect(|other| other != uuid))
+        }
+        _ => Ok(()),
+    };
+    left?;
+    ours?;
+    Ok(())
+}
+
+/// Removes pods that were given up, and those that ended at least `grace` ago; has those that
+/// nobody saw ending end now. Goes on when one fails.
+///
+/// # Errors
+/// The pods cannot be listed.
+pub fn collect(
+    dirs: &Dirs,
+    pods: &Pods,
+    grace: SignedDuration,
+    now: Timestamp,
+) -> anyhow::Result<Collected> {
+    let live = Liveness::of_this_boot()?;
+    let mut done = Collected::default();
+    for mut pod in pods.all()? {
+        let uuid = pod.uuid();
+        let result = match pod.state() {
+            State::Prepared => continue,
+            State::Running => end_if_dead(dirs, &mut pod, &live, now),
+            State::Preparing | State::Exited | State::Garbage => Ok(Step::Stays),
+        };
+        let result = result.and_then(|step| match step {
+            Step::Ended => {
+                done.marked.push(uuid);
+                Ok(Step::Stays)
+            }
+            Step::Stays if is_due(&pod, grace, now)? => {
+                remove(pod)?;
+                Ok(Step::Ended)
+            }
+            Step::Stays => Ok(Step::Stays),
+        });
+        match result {
+            Ok(Step::Ended) => done.removed.push(uuid),
+            // Somebody else is at it.
+            Ok(Step::Stays) => {}
+            Err(error) if is_busy(&error) => {}
+            Err(error) => done.failed.push((uuid, format!("{error:#}"))),
+        }
+    }
+    let live_pods: std::collections::BTreeSet<Uuid> = pods
+        .in_state(State::Running)?
+        .iter()
+        .map(Pod::uuid)
+        .collect();
+    network::Bridge::open(dirs)?.collect(|pod| live_pods.contains(&pod))?;
+    Ok(done)
+}
+
+enum Step {
+    Stays,
+    Ended,
+}
+
+/// A pod of which no process is left, and which nobody holds, has ended.
+fn end_if_dead(
+    dirs: &Dirs,
+    pod: &mut Pod,
+    live: &Liveness,
+    now: Timestamp,
+) -> anyhow::Result<Step> {
+    if phase(pod, pod.record()?.as_ref(), live) != Phase::Aborted {
+        return Ok(Step::Stays);
+    }
+    pod.lock()?;
+    // It may have been started while this waited.
+    if pod.record()?.is_some_and(|record| live.any(&record)) {
+        return Ok(Step::Stays);
+    }
+    let released = release(dirs, pod);
+    if pod.exit()?.is_none() {
+        let apps = pod.manifest()?.apps.into_iter();
+        let apps = apps
+            .map(|app| super::Ended {
+                name: app.name,
+                status: None,
+            })
+            .collect();
+        pod.write_exit(&Exit {
+            finished: now,
+            apps,
+        })?;
+    }
+    pod.advance(State::Exited)?;
+    released?;
+    Ok(Step::Ended)
+}
+
+/// Nobody needs it: it was given up, its time is over, or it is garbage already.
+fn is_due(pod: &Pod, grace: SignedDuration, now: Timestamp) -> Result<bool, StoreError> {
+    Ok(match pod.state() {
+        State::Preparing => !pod.is_busy(),
+        State::Garbage => true,
+        State::Exited => {
+            let finished = pod
+                .exit()?
+                .map_or(Timestamp::UNIX_EPOCH, |exit| exit.finished);
+            now.duration_since(finished) >= grace
+        }
+        State::Prepared | State::Running => false,
+    })
+}
+
+fn remove(mut pod: Pod) -> Result<(), StoreError> {
+    pod.lock()?;
+    pod.remove()
+}
+
+fn is_busy(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(StoreError::Busy(_)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: SignedDuration = SignedDuration::from_hours(1);
+
+    fn manifest(pod: &Pod) -> super::super::Manifest {
+        let text = format!(
+            r#"{{"version": 1, "uuid": "{}", "created": "1970-01-01T00:00:00Z", "hostname": "h",
+                "network": "none", "dns": {{}}, "ipc": "pod", "users": "host", "apps": []}}"#,
+            pod.uuid()
+        );
+        serde_json::from_str(&text).unwrap()
+    }
+
+    fn at(hours: i64) -> Timestamp {
+        Timestamp::from_second(hours * 3600).unwrap()
+    }
+
+    #[test]
+    fn what_was_given_up_goes_and_what_is_held_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let dirs = Dirs::below(dir.path());
+        let pods = Pods::open(&dirs).unwrap();
+        let held = pods.create().unwrap();
+        let given_up = pods.create().unwrap().uuid();
+        let mut prepared = pods.create().unwrap();
+        prepared.advance(State::Prepared).unwrap();
+        drop(prepared);
+        let done = collect(&dirs, &pods, HOUR, at(0)).unwrap();
+        assert_eq!(done.removed, [given_up]);
+        assert!(done.failed.is_empty(), "{done:?}");
+        assert_eq!(pods.all().unwrap().len(), 2);
+        drop(held);
+    }
+
+    #[test]
+    fn a_pod_that_nobody_saw_ending_is_kept_for_the_time_of_grace() {
+        let dir = tempfile::tempdir().unwrap();
+        let dirs = Dirs::below(dir.path());
+        let pods = Pods::open(&dirs).unwrap();
+        let mut pod = pods.create().unwrap();
+        pod.write_manifest(&manifest(&pod)).unwrap();
+        pod.advance(State::Prepared).unwrap();
+        pod.advance(State::Running).unwrap();
+        let uuid = pod.uuid();
+        assert!(
+            collect(&dirs, &pods, HOUR, at(1))
+                .unwrap()
+                .marked
+                .is_empty()
+        );
+        drop(pod);
+        assert_eq!(collect(&dirs, &pods, HOUR, at(1)).unwrap().marked, [uuid]);
+        assert!(
+            collect(&dirs, &pods, HOUR, at(1))
+                .unwrap()
+                .removed
+                .is_empty()
+        );
+        assert_eq!(pods.get(uuid).unwrap().state(), State::Exited);
+        assert_eq!(collect(&dirs, &pods, HOUR, at(2)).unwrap().removed, [uuid]);
+    }
+
+    #[test]
+    fn a_damaged_pod_is_told_of_and_the_others_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let dirs = Dirs::below(dir.path());
+        let pods = Pods::open(&dirs).unwrap();
+        let mut bad = pods.create().unwrap();
+        std::fs::write(bad.path().join("record.json"), "{").unwrap();
+        bad.advance(State::Running).unwrap();
+        let uuid = bad.uuid();
+        drop(bad);
+        let given_up = pods.create().unwrap().uuid();
+        let done = collect(&dirs, &pods, HOUR, at(0)).unwrap();
+        assert_eq!(done.failed[0].0, uuid);
+        assert!(done.failed[0].1.contains("is damaged"), "{done:?}");
+        assert_eq!(done.removed, [given_up]);
+    }
+}
