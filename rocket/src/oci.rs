@@ -1,1 +1,84 @@
 //! The command line by which other engines call the runtime, as runc and crun have it.
+//!
+//! podman and containerd are given it as `rocket-oci`, a link to rocket, or as `rocket oci`.
+//! What is kept of a container is a directory below `--root`, see [`store`].
+
+mod args;
+mod create;
+mod delete;
+mod exec;
+mod features;
+mod kill;
+mod list;
+mod log;
+mod relay;
+mod signals;
+mod spec;
+pub mod store;
+mod update;
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::runtime::protect_own_binary;
+use args::{Args, Verb};
+use store::Store;
+
+/// The name that engines know the runtime by.
+pub const NAME: &str = "rocket-oci";
+
+/// Runs a command line whose first word is the program. Failures have status 1, as engines
+/// expect it; `run` and `exec` have that of their program.
+pub fn main(words: Vec<OsString>) -> ExitCode {
+    let args = match Args::try_parse_from(words) {
+        Ok(args) => args,
+        Err(error) => {
+            // Nothing more can be done if it cannot be printed.
+            let _ = error.print();
+            return ExitCode::from(u8::from(error.use_stderr()));
+        }
+    };
+    args.run().unwrap_or_else(|error| {
+        log::failure(args.log.as_deref(), args.log_format, &format!("{error:#}"));
+        ExitCode::FAILURE
+    })
+}
+
+/// Whether the program was called by the name for engines.
+pub fn is_called_so(program: &OsString) -> bool {
+    Path::new(program).file_name().is_some_and(|name| name == NAME)
+}
+
+impl Args {
+    fn run(&self) -> anyhow::Result<ExitCode> {
+        let store = Store::new(&self.root);
+        let done = |result: anyhow::Result<()>| result.map(|()| ExitCode::SUCCESS);
+        match &self.verb {
+            Verb::Create(args) => {
+                protect_own_binary()?;
+                done(create::create(&store, self, args))
+            }
+            Verb::Run(args) => {
+                protect_own_binary()?;
+                create::run(&store, self, args)
+            }
+            Verb::Exec(args) => {
+                protect_own_binary()?;
+                exec::run(&store, args)
+            }
+            Verb::Start(args) => done(create::start(&store, &args.id)),
+            Verb::State(args) => done(list::state(&store, &args.id)),
+            Verb::Kill(args) => done(kill::kill(&store, args)),
+            Verb::Delete(args) => done(delete::delete(&store, &args.id, args.force)),
+            Verb::Pause(args) => done(kill::freeze(&store, &args.id, true)),
+            Verb::Resume(args) => done(kill::freeze(&store, &args.id, false)),
+            Verb::Update(args) => done(update::update(&store, args)),
+            Verb::Ps(args) => done(list::ps(&store, args)),
+            Verb::List(args) => done(list::list(&store, args)),
+            Verb::Features => done(features::print()),
+        }
+    }
+}
