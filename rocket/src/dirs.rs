@@ -31,6 +31,14 @@ impl Dirs {
         }
     }
 
+    /// The same, with policy in other directories; the one that wins first.
+    pub fn with_config(root: &Path, config: Vec<PathBuf>) -> Self {
+        Self {
+            config,
+            ..Self::below(root)
+        }
+    }
+
     /// Images, layers, their names and what is being fetched.
     pub fn store(&self) -> PathBuf {
         self.data.join("store")

@@ -10,6 +10,7 @@
 //! line by which other engines call the runtime.
 
 pub mod dirs;
+pub mod durable;
 pub mod image;
 pub mod network;
 pub mod oci;
