@@ -12,31 +12,37 @@
 
 pub mod digest;
 mod error;
+pub mod export;
 pub mod fetch;
 mod local;
 pub mod manifest;
 pub mod name;
 pub mod platform;
 pub mod progress;
+pub mod registries;
+mod registry;
 pub mod source;
 pub mod store;
 pub mod trust;
 pub mod unpack;
 
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use oci_spec::image::ImageConfiguration;
 
 pub use digest::Digest;
 pub use error::Error;
 pub use fetch::{FetchOptions, fetch};
+pub use local::source as local_source;
+pub use registry::{RegistryError, fetch_key};
 pub use source::Source;
 pub use store::Store;
 
 use crate::dirs::Dirs;
+use crate::options::PullPolicy;
 use trust::Verified;
 use trust::policy::Policies;
+use unpack::Limits;
 
 /// An image of the store, ready to be run.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,41 +59,57 @@ pub struct Image {
     pub verified: Verified,
 }
 
-/// When a registry is asked for an image that is in the store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
-pub enum PullPolicy {
-    /// Only if it is not in the store.
-    #[default]
-    Missing,
-    /// Always; what is there already is not fetched again.
-    Always,
-    /// Never: what is not in the store is an error.
-    Never,
-}
-
-impl FromStr for PullPolicy {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        <Self as clap::ValueEnum>::from_str(text, false)
+/// What a layer may be at most on this host: `image.toml` beside the policies.
+///
+/// ```toml
+/// [limits]
+/// bytes = 68719476736     # of its files, unpacked
+/// entries = 4000000
+/// depth = 256             # components of a path
+/// ratio = 200             # bytes unpacked for each one fetched, beyond the first GiB
+/// devices = true          # whether it may bring device nodes
+/// ```
+pub fn limits(dirs: &Dirs) -> Result<Limits, Error> {
+    #[derive(serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct File {
+        #[serde(default)]
+        limits: Limits,
     }
+    for config in dirs.config() {
+        let path = config.join("image.toml");
+        match trust::policy::read_text(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(Error::io("reading", &path)(error)),
+            Ok(text) => {
+                let parsed: Result<File, _> = toml::from_str(&text);
+                let wrong = |error: toml::de::Error| Error::Archive {
+                    path,
+                    what: error.to_string(),
+                };
+                return Ok(parsed.map_err(wrong)?.limits);
+            }
+        }
+    }
+    Ok(Limits::default())
 }
 
 /// An image to run: from the store if it is there and may be used, else fetched. From the
 /// store, nothing is started for it, no thread and no runtime.
-pub fn obtain(
-    dirs: &Dirs,
-    store: &Store,
-    source: &Source,
-    options: &FetchOptions,
-) -> Result<Image, Error> {
-    if let Some(image) = store.find(source, options.pull)? {
-        let policies = Policies::load(dirs).map_err(trust::TrustError::from)?;
-        trust::allows(&policies, source, options.checks, &image.id, &image.verified)?;
+pub fn obtain(store: &Store, source: &Source, options: &FetchOptions) -> Result<Image, Error> {
+    if let Some(image) = store.find(source, options.policy)? {
+        let policies = Policies::load(store.dirs()).map_err(trust::TrustError::from)?;
+        trust::allows(
+            &policies,
+            source,
+            options.checks,
+            &image.id,
+            &image.verified,
+        )?;
         return Ok(image);
     }
-    if options.pull == PullPolicy::Never {
+    if options.policy == PullPolicy::Never {
         return Err(Error::absent(&source.to_string()));
     }
-    fetch(dirs, store, source, options)
+    fetch(store, source, options)
 }

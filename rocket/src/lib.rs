@@ -9,6 +9,7 @@
 //! runtime spec into a running process, `pod` puts the two together, [`oci`] is the command
 //! line by which other engines call the runtime.
 
+pub mod cli;
 pub mod dirs;
 pub mod durable;
 pub mod image;

@@ -2,6 +2,9 @@
 
 use std::process::ExitCode;
 
+use clap::Parser as _;
+use rocket::cli::Args;
+
 /// Rocket's own failures end with this status; any other is the app's.
 const FAILED: u8 = 254;
 
@@ -14,6 +17,17 @@ fn main() -> ExitCode {
         words.remove(1);
         return rocket::oci::main(words);
     }
-    eprintln!("rocket: no verb given");
-    ExitCode::from(FAILED)
+    let args = match Args::try_parse_from(words) {
+        Ok(args) => args,
+        Err(error) => {
+            // Nothing more can be done if it cannot be printed.
+            let _ = error.print();
+            let failed = error.use_stderr();
+            return ExitCode::from(if failed { FAILED } else { 0 });
+        }
+    };
+    args.run().unwrap_or_else(|error| {
+        eprintln!("rocket: {error:#}");
+        ExitCode::from(FAILED)
+    })
 }

@@ -18,6 +18,12 @@ pub enum Error {
     /// An image that nobody may run.
     #[error(transparent)]
     Trust(#[from] TrustError),
+    /// Files about registries.
+    #[error(transparent)]
+    Registries(#[from] super::registries::RegistriesError),
+    /// A registry.
+    #[error(transparent)]
+    Registry(#[from] super::registry::RegistryError),
     /// The kernel refused something.
     #[error("{operation} {}", .path.display())]
     Io {
@@ -49,7 +55,9 @@ pub enum Error {
         source: serde_json::Error,
     },
     /// Nothing in the store.
-    #[error("the store has no image {0:?}; `rocket image list` shows what it has, `rocket fetch` adds one")]
+    #[error(
+        "the store has no image {0:?}; `rocket image list` shows what it has, `rocket fetch` adds one"
+    )]
     Absent(String),
     /// Several in the store.
     #[error("several images in the store begin with sha256:{0}: write more digits")]
@@ -114,9 +122,6 @@ pub enum Error {
         /// Which images there are.
         has: String,
     },
-    /// A thread that fetched a layer is gone.
-    #[error("a thread that took in a layer has panicked")]
-    Thread,
 }
 
 impl Error {

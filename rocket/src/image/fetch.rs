@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use super::digest::Digest;
 use super::local::LocalImage;
 use super::manifest::{Descriptor, ImageManifest};
+use super::name::Reference;
 use super::progress::{Progress, Show};
 use super::registry;
 use super::source::Source;
@@ -16,8 +17,8 @@ use super::store::{Layer, Name, Record, Stamp, Store};
 use super::trust::policy::Policies;
 use super::trust::{self, Checks, Demand, TrustError, Verified};
 use super::unpack::{Expected, Limits};
-use super::{Error, Image, PullPolicy};
-use crate::dirs::Dirs;
+use super::{Error, Image};
+use crate::options::PullPolicy;
 
 pub use intake::{Bytes, take_in};
 
@@ -28,7 +29,7 @@ pub const JOBS: usize = 4;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FetchOptions {
     /// Whether what is in the store is good enough.
-    pub pull: PullPolicy,
+    pub policy: PullPolicy,
     /// Whether somebody insists.
     pub checks: Checks,
     /// What is shown meanwhile.
@@ -42,7 +43,7 @@ pub struct FetchOptions {
 impl Default for FetchOptions {
     fn default() -> Self {
         Self {
-            pull: PullPolicy::default(),
+            policy: PullPolicy::New,
             checks: Checks::default(),
             show: Show::default(),
             limits: Limits::default(),
@@ -79,13 +80,8 @@ impl Found {
 
 /// Fetches an image: asks the policies, then the source, and takes in what is missing. What
 /// the store has is used; asking only whether it is there is [`Store::find`]'s.
-pub fn fetch(
-    dirs: &Dirs,
-    store: &Store,
-    source: &Source,
-    options: &FetchOptions,
-) -> Result<Image, Error> {
-    let policies = Policies::load(dirs).map_err(TrustError::from)?;
+pub fn fetch(store: &Store, source: &Source, options: &FetchOptions) -> Result<Image, Error> {
+    let policies = Policies::load(store.dirs()).map_err(TrustError::from)?;
     let demand = trust::demand(&policies, source, options.checks)?;
     let _in_use = store.in_use()?;
     match source {
@@ -93,33 +89,61 @@ pub fn fetch(
             let found = store.find(source, PullPolicy::Never)?;
             found.ok_or_else(|| Error::absent(digits))
         }
-        Source::Registry(reference) => {
-            registry::fetch(dirs, store, source, reference, &demand, options)
-        }
-        _ => import(store, source, &demand, options),
+        Source::Registry(reference) => registry::fetch(store, source, reference, &demand, options),
+        _ => import(store, source, source, &demand, options),
     }
+}
+
+/// Takes in an image from a file of this host under a name of a registry, whose policies of
+/// trust then apply.
+pub fn import_as(
+    store: &Store,
+    source: &Source,
+    name: Option<Reference>,
+    options: &FetchOptions,
+) -> Result<Image, Error> {
+    let name = name.map_or_else(|| source.clone(), Source::Registry);
+    let policies = Policies::load(store.dirs()).map_err(TrustError::from)?;
+    let demand = trust::demand(&policies, &name, options.checks)?;
+    let _in_use = store.in_use()?;
+    import(store, source, &name, &demand, options)
 }
 
 /// Takes in an image from a file of this host.
 fn import(
     store: &Store,
     source: &Source,
+    name: &Source,
     demand: &Demand<'_>,
     options: &FetchOptions,
 ) -> Result<Image, Error> {
     // Before the file is read: if it changes meanwhile, it is read again the next time.
-    let stamp = Stamp::of(source);
+    let stamp = Stamp::of(source).filter(|_| name.local().is_some());
     let local = LocalImage::open(source, store)?;
+    check_pin(name, &local.found)?;
     let verified = match demand {
         Demand::Satisfied(verified) => verified.clone(),
-        Demand::Signature(policy) => trust::local(policy, source, &local)?,
+        Demand::Signature(policy) => trust::local(policy, name, &local)?,
     };
     let progress = Arc::new(Progress::new(options.show, local.found.size()));
     let bytes = intake::Copies::new(&local, Arc::clone(&progress));
     let taken = take_in(store, &local.found.layers, &bytes, options, &progress);
     progress.finish();
     taken?;
-    keep(store, source, &local.found, verified, stamp)
+    keep(store, name, &local.found, verified, stamp)
+}
+
+/// A name with a digest is one of this image only.
+fn check_pin(name: &Source, found: &Found) -> Result<(), Error> {
+    let index = found.index.as_deref().map(Digest::of);
+    match name.pin() {
+        Some(pin) if *pin != found.id() && Some(*pin) != index => Err(Error::Digest {
+            object: "the image".to_owned(),
+            expected: *pin,
+            found: found.id(),
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// Writes down what was fetched; from here on it is known.

@@ -7,19 +7,18 @@ mod files;
 mod layout;
 
 use std::io::Read;
+use std::path::Path;
 
 use super::Error;
 use super::digest::Digest;
 use super::fetch::Found;
-use super::manifest::{
-    ConfigError, Descriptor, ImageManifest, MAX_CONFIG, parse_config,
-};
-use super::source::Source;
+use super::manifest::{ConfigError, Descriptor, ImageManifest, MAX_CONFIG, parse_config};
+use super::source::{Local, Source};
 use super::store::Store;
 use super::unpack::Expected;
 
 use files::Files;
-pub use layout::Signatures;
+pub use layout::{Signatures, for_this_machine};
 
 /// One image of an archive or layout, whose layers were not looked at yet.
 pub struct LocalImage {
@@ -61,8 +60,24 @@ impl LocalImage {
     }
 }
 
+/// What a file on this host is, found by looking into it.
+pub fn source(path: &Path, image: Option<&str>) -> Result<Source, Error> {
+    let absolute = std::path::absolute(path).map_err(Error::io("finding", path))?;
+    let local = Local {
+        path: absolute,
+        image: image.map(str::to_owned),
+    };
+    if path.is_dir() {
+        return Ok(Source::Layout(local));
+    }
+    match files::is_docker(path)? {
+        true => Ok(Source::DockerArchive(local)),
+        false => Ok(Source::OciArchive(local)),
+    }
+}
+
 /// What each layer must be, from the manifest and the configuration that it names.
-fn expectations(
+pub fn expectations(
     object: &str,
     manifest: &ImageManifest,
     config: &[u8],

@@ -33,6 +33,9 @@ const IMAGES: [&str; 2] = [
 /// What a manifest says that its configuration is.
 pub const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 
+/// An index.
+pub const INDEX: &str = INDEXES[0];
+
 /// An image.
 pub const IMAGE: &str = IMAGES[0];
 
@@ -206,7 +209,11 @@ impl ImageManifest {
         if !config.is_empty() && config != CONFIG && config != DOCKERS {
             return Err(ManifestError::Artifact(config.to_owned()));
         }
-        match self.layers.iter().find(|layer| !is_layer(&layer.media_type)) {
+        match self
+            .layers
+            .iter()
+            .find(|layer| !is_layer(&layer.media_type))
+        {
             None => Ok(()),
             Some(layer) => Err(ManifestError::Layer {
                 digest: layer.digest,
@@ -310,8 +317,14 @@ mod tests {
         let refused = parse(text.as_bytes());
         assert!(matches!(refused, Err(ManifestError::Ambiguous)));
         let kind = INDEXES[0];
-        let text = image("").replace("\"config\"", &format!("\"mediaType\":\"{kind}\",\"config\""));
-        assert!(matches!(parse(text.as_bytes()), Err(ManifestError::Kind(_))));
+        let text = image("").replace(
+            "\"config\"",
+            &format!("\"mediaType\":\"{kind}\",\"config\""),
+        );
+        assert!(matches!(
+            parse(text.as_bytes()),
+            Err(ManifestError::Kind(_))
+        ));
     }
 
     #[test]
@@ -334,7 +347,10 @@ mod tests {
         let Manifest::Image(odd) = parse(text.as_bytes()).unwrap() else {
             panic!("not an image")
         };
-        assert!(matches!(odd.check_is_image(), Err(ManifestError::Layer { .. })));
+        assert!(matches!(
+            odd.check_is_image(),
+            Err(ManifestError::Layer { .. })
+        ));
     }
 
     #[test]

@@ -323,10 +323,7 @@ mod tests {
         assert_eq!(name.registry(), "registry.example:5000");
         assert_eq!(name.repository(), "team/app");
         assert_eq!(name.selector(), "latest");
-        assert_eq!(
-            name.to_string(),
-            "registry.example:5000/team/app:latest"
-        );
+        assert_eq!(name.to_string(), "registry.example:5000/team/app:latest");
     }
 
     #[test]

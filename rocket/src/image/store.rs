@@ -15,6 +15,7 @@
 //! names: both are what [`Store::gc`] removes.
 
 mod gc;
+mod held;
 mod layer;
 mod verify;
 
@@ -32,11 +33,13 @@ use super::digest::Digest;
 use super::manifest::{Descriptor, MAX_CONFIG, parse_config};
 use super::source::Source;
 use super::trust::Verified;
-use super::{Error, Image, PullPolicy};
+use super::{Error, Image};
 use crate::dirs::Dirs;
 use crate::durable;
+use crate::options::PullPolicy;
 
-pub use gc::{Collected, Listed};
+pub use gc::{Collected, Listed, ListedName};
+pub use held::held_by_pods;
 pub use layer::{LayerInfo, LayerLock};
 pub use verify::Damage;
 
@@ -50,6 +53,7 @@ const HELD: &str = "images";
 #[derive(Debug, Clone)]
 pub struct Store {
     root: PathBuf,
+    dirs: Dirs,
 }
 
 /// While it lives, nothing is removed from the store.
@@ -124,13 +128,20 @@ impl Stamp {
 impl Store {
     /// The store of a host; its directories are made if they are not there.
     pub fn open(dirs: &Dirs) -> Result<Self, Error> {
-        let root = dirs.store();
-        let store = Self { root };
+        let store = Self {
+            root: dirs.store(),
+            dirs: dirs.clone(),
+        };
         // The last one that is made tells whether all are there.
         if !store.tmp().is_dir() {
             store.make()?;
         }
         Ok(store)
+    }
+
+    /// Whose store it is; policies are beside it.
+    pub fn dirs(&self) -> &Dirs {
+        &self.dirs
     }
 
     fn make(&self) -> Result<(), Error> {
@@ -199,14 +210,14 @@ impl Store {
     }
 
     /// What the store has for a source. Nothing is fetched; a file that has changed since
-    /// it was taken in, or [`PullPolicy::Always`], is as if nothing was there.
+    /// it was taken in, or [`PullPolicy::Update`], is as if nothing was there.
     pub fn find(&self, source: &Source, pull: PullPolicy) -> Result<Option<Image>, Error> {
         if let Source::Stored(digits) = source {
             let id = self.complete(digits)?;
             let name = id.to_string();
             return self.load(&id, &name, Verified::Pinned);
         }
-        if pull == PullPolicy::Always {
+        if pull == PullPolicy::Update {
             return Ok(None);
         }
         let Some(name) = self.name(&source.to_string())? else {

@@ -80,9 +80,7 @@ pub enum Checks {
 #[derive(Debug, thiserror::Error)]
 pub enum TrustError {
     /// The policy lets nothing pass.
-    #[error(
-        "{scope} is refused: the policy for {prefix:?} in {file} rejects all images below it"
-    )]
+    #[error("{scope} is refused: the policy for {prefix:?} in {file} rejects all images below it")]
     Rejected {
         /// Name of the image.
         scope: String,

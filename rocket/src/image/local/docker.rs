@@ -140,7 +140,11 @@ fn layer(files: &Files, place: &str, diff_id: &Digest) -> Result<Descriptor, Err
     let failed = |error: std::io::Error| files.wrong(place, &error.to_string());
     let mut start = Vec::new();
     let mut reader = Hashing::new(files.open(place)?);
-    reader.by_ref().take(8).read_to_end(&mut start).map_err(failed)?;
+    reader
+        .by_ref()
+        .take(8)
+        .read_to_end(&mut start)
+        .map_err(failed)?;
     let compression = Compression::of(&start);
     let suffix = match compression {
         Compression::None => "",

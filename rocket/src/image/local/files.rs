@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::super::Error;
+use super::super::digest::Hashing;
 use super::super::store::Store;
 use super::super::unpack::{Compression, Entries, Kind, Skip, decoder};
 
@@ -135,6 +136,29 @@ impl Files {
     }
 }
 
+/// Whether an archive is docker's and has no OCI layout in it, which says more.
+pub fn is_docker(path: &Path) -> Result<bool, Error> {
+    let file = File::open(path).map_err(Error::io("opening", path))?;
+    let (_, reader) = decoder(file).map_err(Error::io("reading", path))?;
+    let mut entries = Entries::new(Hashing::new(reader));
+    let (mut docker, mut oci) = (false, false);
+    let broken = |source| Error::Tar {
+        path: path.to_owned(),
+        source,
+    };
+    for _ in 0..MAX_ENTRIES {
+        let Some(entry) = entries.next().map_err(broken)? else {
+            break;
+        };
+        match plain(&entry.name).as_deref() {
+            Some("manifest.json") => docker = true,
+            Some("index.json") => oci = true,
+            _ => {}
+        }
+    }
+    Ok(docker && !oci)
+}
+
 fn decompressed(path: &Path, mut file: File, store: &Store) -> Result<File, Error> {
     let wrong = |source: io::Error| Error::io("decompressing", path)(source);
     file.seek(SeekFrom::Start(0)).map_err(wrong)?;
@@ -142,7 +166,9 @@ fn decompressed(path: &Path, mut file: File, store: &Store) -> Result<File, Erro
     let temporary = store.temporary();
     let mut options = File::options();
     let options = options.read(true).write(true).create_new(true);
-    let mut to = options.open(&temporary).map_err(Error::io("making", &temporary))?;
+    let mut to = options
+        .open(&temporary)
+        .map_err(Error::io("making", &temporary))?;
     // It lives as long as it is open.
     std::fs::remove_file(&temporary).map_err(Error::io("removing", &temporary))?;
     io::copy(&mut reader, &mut to).map_err(wrong)?;
@@ -155,11 +181,7 @@ fn members(path: &Path, file: &File) -> Result<HashMap<String, Member>, Error> {
         source,
     };
     let size = file.metadata().map_err(Error::io("reading", path))?.len();
-    let mut entries = Entries::new(Seeking {
-        file,
-        at: 0,
-        size,
-    });
+    let mut entries = Entries::new(Seeking { file, at: 0, size });
     let mut members = HashMap::new();
     while let Some(entry) = entries.next().map_err(broken)? {
         let Some(name) = plain(&entry.name) else {
@@ -275,7 +297,10 @@ mod tests {
 
     #[test]
     fn links_lead_within_the_archive_or_nowhere() {
-        assert_eq!(beside("a/layer.tar", b"../b/layer.tar").as_deref(), Some("b/layer.tar"));
+        assert_eq!(
+            beside("a/layer.tar", b"../b/layer.tar").as_deref(),
+            Some("b/layer.tar")
+        );
         assert_eq!(beside("a/b", b"/c").as_deref(), Some("c"));
         assert_eq!(beside("a/b", b"../../c"), None);
         assert_eq!(plain(b"./a//b").as_deref(), Some("a/b"));

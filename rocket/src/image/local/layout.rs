@@ -22,8 +22,16 @@ const MAX_SHOWN: usize = 10;
 pub fn open(files: Files, image: Option<&str>) -> Result<LocalImage, Error> {
     let index = index(&files)?;
     let candidates: Vec<&Descriptor> = match image {
-        Some(name) => index.manifests.iter().filter(|m| is_called(m, name)).collect(),
-        None => index.manifests.iter().filter(|m| !is_signature(m)).collect(),
+        Some(name) => index
+            .manifests
+            .iter()
+            .filter(|m| is_called(m, name))
+            .collect(),
+        None => index
+            .manifests
+            .iter()
+            .filter(|m| !is_signature(m))
+            .collect(),
     };
     let first = choose(&files, &index, &candidates, image)?;
     let mut named_by = None;
@@ -137,7 +145,9 @@ fn is_called(descriptor: &Descriptor, name: &str) -> bool {
 fn is_signature(descriptor: &Descriptor) -> bool {
     let kind = descriptor.annotation("kind").unwrap_or_default();
     let tag = descriptor.annotation(REF_NAME).unwrap_or_default();
-    let ending = [".sig", ".att", ".sbom"].iter().any(|end| tag.ends_with(end));
+    let ending = [".sig", ".att", ".sbom"]
+        .iter()
+        .any(|end| tag.ends_with(end));
     kind.starts_with("dev.cosignproject.cosign/sigs")
         || kind.starts_with("dev.cosignproject.cosign/atts")
         || (tag.starts_with("sha256-") && ending)
@@ -165,7 +175,9 @@ impl<'a> Signatures<'a> {
         let index = index(self.files)?;
         let candidate = |d: &Descriptor| {
             is_signature(d)
-                && (!d.annotation(REF_NAME).is_some_and(|name| name.starts_with("sha256-"))
+                && (!d
+                    .annotation(REF_NAME)
+                    .is_some_and(|name| name.starts_with("sha256-"))
                     || d.annotation(REF_NAME) == Some(tag.as_str()))
         };
         Ok(index.manifests.into_iter().filter(candidate).collect())

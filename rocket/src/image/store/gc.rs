@@ -64,7 +64,9 @@ impl Store {
             };
             let mut unpacked = 0;
             for layer in &record.layers {
-                unpacked += self.layer_info(&layer.diff_id)?.map_or(0, |info| info.bytes);
+                unpacked += self
+                    .layer_info(&layer.diff_id)?
+                    .map_or(0, |info| info.bytes);
             }
             let own = names.values().filter(|name| name.id == id);
             let own = own.map(|name| ListedName {
@@ -142,7 +144,9 @@ impl Store {
                 needed.blobs.extend([id, record.config.digest]);
                 needed.blobs.extend(record.index);
                 let layers = record.layers.iter();
-                needed.blobs.extend(layers.clone().map(|layer| layer.blob.digest));
+                needed
+                    .blobs
+                    .extend(layers.clone().map(|layer| layer.blob.digest));
                 needed.layers.extend(layers.map(|layer| layer.diff_id));
             } else {
                 let path = self.image_path(&id);

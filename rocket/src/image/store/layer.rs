@@ -150,7 +150,7 @@ impl Store {
     }
 
     /// Unpacks into a new directory, and puts everything on the disk.
-    fn make_tree(
+    pub(super) fn make_tree(
         &self,
         directory: &Path,
         source: impl Read + Send,

@@ -34,12 +34,7 @@ impl Store {
     /// Compares everything that belongs to an image with its digests: the bytes that were
     /// fetched, and the trees with what these bytes unpack to. With `repair`, a tree that
     /// differs is replaced; bytes that differ are only removed, to be fetched again.
-    pub fn verify(
-        &self,
-        id: &Digest,
-        repair: bool,
-        limits: &Limits,
-    ) -> Result<Vec<Damage>, Error> {
+    pub fn verify(&self, id: &Digest, repair: bool, limits: &Limits) -> Result<Vec<Damage>, Error> {
         let _in_use = self.in_use()?;
         let record = self.record(id)?.ok_or_else(|| Error::absent(&id.hex()))?;
         let mut damages = Vec::new();
@@ -194,7 +189,10 @@ fn difference(should: &Path, there: &Path) -> io::Result<Option<String>> {
         ("owner", |m| u64::from(m.uid())),
         ("group", |m| u64::from(m.gid())),
         ("device number", |m| m.rdev()),
-        ("number of links", |m| if m.is_dir() { 0 } else { m.nlink() }),
+        (
+            "number of links",
+            |m| if m.is_dir() { 0 } else { m.nlink() },
+        ),
     ];
     for (what, property) in properties {
         if property(&one) != property(&other) {

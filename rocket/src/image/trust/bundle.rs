@@ -12,7 +12,7 @@ use super::cosign::{Demanded, check_identity};
 use super::keys::PublicKey;
 
 /// What a bundle's kind begins with.
-const BUNDLE: &str = "application/vnd.dev.sigstore.bundle";
+pub const BUNDLE: &str = "application/vnd.dev.sigstore.bundle";
 
 /// Kind of the statement in the envelope.
 const STATEMENT: &str = "application/vnd.in-toto+json";
@@ -55,7 +55,10 @@ pub fn judge<'a>(demanded: Demanded<'a>, bundle: &[u8]) -> Result<&'a PublicKey,
 
 fn check(demanded: Demanded<'_>, statement: &Statement) -> Result<(), String> {
     if statement.predicate_type != PREDICATE {
-        return Err(format!("a statement of the kind {:?}", statement.predicate_type));
+        return Err(format!(
+            "a statement of the kind {:?}",
+            statement.predicate_type
+        ));
     }
     let mut complaint = "a bundle of another image".to_owned();
     for subject in statement.subject.iter().take(MAX_COUNT) {

@@ -64,6 +64,11 @@ pub fn referrers_tag(digest: &Digest) -> String {
     format!("sha256-{}", digest.hex())
 }
 
+/// Whether an artifact of this kind may hold signatures.
+pub fn is_kind(kind: &str) -> bool {
+    kind.starts_with(bundle::BUNDLE) || kind.starts_with("application/vnd.dev.cosign")
+}
+
 /// The claims of a manifest with signatures.
 pub fn claims(manifest: &ImageManifest) -> Vec<Unread> {
     let layers = manifest.layers.iter().take(MAX_SIGNATURES);
@@ -139,7 +144,10 @@ fn judge_payload<'a>(
     let payload: Payload = serde_json::from_slice(payload).map_err(wrong)?;
     let critical = payload.critical;
     if critical.kind != PURPOSE {
-        return Err(format!("a signature for another purpose, {:?}", critical.kind));
+        return Err(format!(
+            "a signature for another purpose, {:?}",
+            critical.kind
+        ));
     }
     let signed = critical.image.digest;
     if !demanded.digests.contains(&signed) {

@@ -171,7 +171,9 @@ pub fn fragments(dirs: &Dirs, directory: &str) -> Result<Vec<PathBuf>, PolicyErr
         };
         for entry in entries {
             let path = entry.map_err(read)?.path();
-            let hidden = path.file_name().is_none_or(|n| n.as_encoded_bytes()[0] == b'.');
+            let hidden = path
+                .file_name()
+                .is_none_or(|n| n.as_encoded_bytes()[0] == b'.');
             if path.extension().is_some_and(|end| end == "toml") && !hidden {
                 files.insert(path.file_name().map(ToOwned::to_owned), path);
             }
@@ -307,7 +309,10 @@ mod tests {
         let policies = Policies(parse(Path::new("/a.toml"), text).unwrap());
         let decides = |name| policies.find(name).unwrap().prefix.as_str();
         assert_eq!(decides("example.com/team/app"), "example.com");
-        assert_eq!(decides("example.com/team/secret"), "example.com/team/secret");
+        assert_eq!(
+            decides("example.com/team/secret"),
+            "example.com/team/secret"
+        );
         assert_eq!(decides("example.org/app"), "");
     }
 
@@ -355,6 +360,9 @@ mod tests {
         fs::write(directory.join("1.toml"), text).unwrap();
         fs::write(directory.join("2.toml"), text).unwrap();
         let error = Policies::load(&dirs).unwrap_err().to_string();
-        assert!(error.contains("1.toml") && error.contains("2.toml"), "{error}");
+        assert!(
+            error.contains("1.toml") && error.contains("2.toml"),
+            "{error}"
+        );
     }
 }

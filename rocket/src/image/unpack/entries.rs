@@ -104,7 +104,7 @@ pub struct Entry {
 }
 
 /// A stream of which a part can be passed over.
-pub trait Skip: Read {
+pub trait Skip: Read + Sized {
     /// Passes over so many bytes; fewer only if there are not so many.
     fn skip(&mut self, count: u64) -> io::Result<u64> {
         io::copy(&mut self.by_ref().take(count), &mut io::sink())
@@ -363,7 +363,9 @@ impl<R: Skip> Entries<R> {
                     return Err(TarError::Sparse);
                 }
                 let mut next = [0; BLOCK as usize];
-                entries.read_exact(&mut next).map_err(|_| TarError::Sparse)?;
+                entries
+                    .read_exact(&mut next)
+                    .map_err(|_| TarError::Sparse)?;
                 block.extend(next);
             }
         };
@@ -371,9 +373,7 @@ impl<R: Skip> Entries<R> {
         if count > MAX_PIECES as u64 {
             return Err(TarError::Sparse);
         }
-        (0..count)
-            .map(|_| Ok((line(self)?, line(self)?)))
-            .collect()
+        (0..count).map(|_| Ok((line(self)?, line(self)?))).collect()
     }
 }
 

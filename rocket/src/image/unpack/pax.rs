@@ -80,7 +80,11 @@ fn time(value: &[u8]) -> Option<(i64, u32)> {
     if !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
-    let digits: String = fraction.chars().chain("000000000".chars()).take(9).collect();
+    let digits: String = fraction
+        .chars()
+        .chain("000000000".chars())
+        .take(9)
+        .collect();
     let nanoseconds: u32 = digits.parse().ok()?;
     // The fraction of a negative time goes further into the past; the kernel's goes forward.
     match (text.starts_with('-'), nanoseconds) {
@@ -118,7 +122,13 @@ mod tests {
 
     #[test]
     fn damaged_records_are_found() {
-        for bytes in [&b"5 a=b"[..], b"99 a=b\n", b"6 a=bc\n", b"x a=b\n", b"5 ab\n"] {
+        for bytes in [
+            &b"5 a=b"[..],
+            b"99 a=b\n",
+            b"6 a=bc\n",
+            b"x a=b\n",
+            b"5 ab\n",
+        ] {
             assert!(Records::parse(bytes.to_vec()).is_none(), "{bytes:?}");
         }
     }

@@ -55,9 +55,7 @@ impl fmt::Display for Compression {
 }
 
 /// Reads what is in compressed bytes, whatever they are compressed with.
-pub fn decoder<'a>(
-    source: impl Read + 'a,
-) -> io::Result<(Compression, Box<dyn Read + 'a>)> {
+pub fn decoder<'a>(source: impl Read + 'a) -> io::Result<(Compression, Box<dyn Read + 'a>)> {
     let mut source = BufReader::with_capacity(PIECE, source);
     let compression = Compression::of(source.fill_buf()?);
     let reader: Box<dyn Read + 'a> = match compression {

@@ -260,11 +260,8 @@ impl<'a> Tree<'a> {
         entry: &Entry,
         content: &mut impl Read,
     ) -> Result<(), UnpackError> {
-        let flags = OFlag::O_WRONLY
-            | OFlag::O_CREAT
-            | OFlag::O_EXCL
-            | OFlag::O_NOFOLLOW
-            | OFlag::O_CLOEXEC;
+        let flags =
+            OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let private = Mode::S_IRUSR | Mode::S_IWUSR;
         let file = self.in_place(inside, name, || openat(inside, name, flags, private))?;
         let file = File::from(file);

@@ -1,0 +1,137 @@
+//! `rocket image list`.
+
+use std::process::ExitCode;
+
+use jiff::{Timestamp, Unit};
+
+use crate::dirs::Dirs;
+use crate::image::progress::bytes;
+use crate::image::store::{Listed, Store};
+
+/// What to list
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+    /// Whole digests
+    #[arg(long)]
+    full: bool,
+    /// No line of headings
+    #[arg(long)]
+    no_legend: bool,
+}
+
+pub fn run(dirs: &Dirs, args: &Args) -> anyhow::Result<ExitCode> {
+    let list = Store::open(dirs)?.list()?;
+    if args.json {
+        super::super::print_json(&list)?;
+    } else {
+        print!("{}", render(&list, args, Timestamp::now()));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// One line per name.
+fn render(list: &[Listed], args: &Args, now: Timestamp) -> String {
+    let mut rows: Vec<[String; 6]> = Vec::new();
+    if !args.no_legend {
+        let headings = ["ID", "NAME", "TRUST", "FETCHED", "SIZE", "UNPACKED"];
+        rows.push(headings.map(str::to_owned));
+    }
+    for image in list {
+        let names = image.names.iter();
+        let mut names: Vec<_> = names
+            .map(|name| (name.name.clone(), name.verified.short()))
+            .collect();
+        if names.is_empty() {
+            names.push(("-".to_owned(), "-"));
+        }
+        for (name, trust) in names {
+            let id = image.id.hex();
+            let digits = if args.full { id.len() } else { 12 };
+            rows.push([
+                format!("sha256:{}", &id[..digits]),
+                name,
+                trust.to_owned(),
+                ago(image.fetched, now),
+                bytes(image.size),
+                bytes(image.unpacked),
+            ]);
+        }
+    }
+    columns(&rows)
+}
+
+/// Columns as wide as their widest cell.
+fn columns(rows: &[[String; 6]]) -> String {
+    let width = |column: usize| {
+        let cells = rows.iter().map(|row| row[column].chars().count());
+        cells.max().unwrap_or(0)
+    };
+    let widths: [usize; 6] = std::array::from_fn(width);
+    let mut text = String::new();
+    for row in rows {
+        let cells = row.iter().zip(widths);
+        let line: Vec<String> = cells
+            .map(|(cell, width)| format!("{cell:width$}"))
+            .collect();
+        text.push_str(line.join("  ").trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// In the largest unit of which there is one.
+fn ago(then: Timestamp, now: Timestamp) -> String {
+    let seconds = now
+        .since((Unit::Second, then))
+        .map_or(0, |span| span.get_seconds());
+    match seconds.max(0) {
+        seconds @ 0..60 => format!("{seconds} s ago"),
+        seconds @ 60..3600 => format!("{} min ago", seconds / 60),
+        seconds @ 3600..86400 => format!("{} h ago", seconds / 3600),
+        seconds => format!("{} d ago", seconds / 86400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::Digest;
+    use crate::image::store::ListedName;
+    use crate::image::trust::Verified;
+
+    #[test]
+    fn every_name_has_a_line_and_what_has_none_too() {
+        let now = Timestamp::from_second(100_000).unwrap();
+        let image = |names: &[&str]| Listed {
+            id: Digest::of(b""),
+            names: names
+                .iter()
+                .map(|name| ListedName {
+                    name: (*name).to_owned(),
+                    verified: Verified::Pinned,
+                })
+                .collect(),
+            size: 1000,
+            unpacked: 2000,
+            layers: 1,
+            fetched: Timestamp::from_second(100_000 - 7200).unwrap(),
+        };
+        let args = Args {
+            json: false,
+            full: false,
+            no_legend: false,
+        };
+        let list = [image(&["example.com/a:1", "example.com/b:1"]), image(&[])];
+        let text = render(&list, &args, now);
+        let expected = "\
+ID                   NAME             TRUST   FETCHED  SIZE    UNPACKED
+sha256:e3b0c44298fc  example.com/a:1  pinned  2 h ago  1.0 kB  2.0 kB
+sha256:e3b0c44298fc  example.com/b:1  pinned  2 h ago  1.0 kB  2.0 kB
+sha256:e3b0c44298fc  -                -       2 h ago  1.0 kB  2.0 kB
+";
+        assert_eq!(text, expected);
+    }
+}
