@@ -9,6 +9,7 @@ pub struct Dirs {
     data: PathBuf,
     run: PathBuf,
     config: Vec<PathBuf>,
+    root: Option<PathBuf>,
 }
 
 impl Default for Dirs {
@@ -17,6 +18,7 @@ impl Default for Dirs {
             data: "/var/lib/rocket".into(),
             run: "/run/rocket".into(),
             config: vec!["/etc/rocket".into(), "/usr/lib/rocket".into()],
+            root: None,
         }
     }
 }
@@ -28,6 +30,7 @@ impl Dirs {
             data: root.join("data"),
             run: root.join("run"),
             config: vec![root.join("etc")],
+            root: Some(root.to_owned()),
         }
     }
 
@@ -37,6 +40,11 @@ impl Dirs {
             config,
             ..Self::below(root)
         }
+    }
+
+    /// The one directory that they are below, if there is one.
+    pub fn root(&self) -> Option<&Path> {
+        self.root.as_deref()
     }
 
     /// Images, layers, their names and what is being fetched.
@@ -52,6 +60,11 @@ impl Dirs {
     /// Named volumes.
     pub fn volumes(&self) -> PathBuf {
         self.data.join("volumes")
+    }
+
+    /// Which pod has which range of user IDs.
+    pub fn ranges(&self) -> PathBuf {
+        self.data.join("ranges")
     }
 
     /// What is true until the next boot: containers made for other engines, addresses.

@@ -10,11 +10,17 @@
 //! line by which other engines call the runtime.
 
 pub mod cli;
+pub mod detach;
 pub mod dirs;
 pub mod durable;
 pub mod image;
 pub mod network;
+pub mod notify;
 pub mod oci;
 pub mod options;
 pub mod pod;
+pub mod process;
 pub mod runtime;
+
+/// The exit status of what rocket itself could not do.
+pub const FAILED: u8 = 254;

@@ -5,29 +5,22 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use rocket::cli::Args;
 
-/// Rocket's own failures end with this status; any other is the app's.
-const FAILED: u8 = 254;
-
+/// Exit status: that of the app, or 254; see `rocket --help`.
 fn main() -> ExitCode {
     let mut words: Vec<_> = std::env::args_os().collect();
-    if words.first().is_some_and(rocket::oci::is_called_so) {
-        return rocket::oci::main(words);
-    }
     if words.get(1).is_some_and(|verb| verb == "oci") {
         words.remove(1);
         return rocket::oci::main(words);
     }
+    if words.first().is_some_and(rocket::oci::is_called_so) || rocket::oci::is_meant(&words) {
+        return rocket::oci::main(words);
+    }
     let args = match Args::try_parse_from(words) {
         Ok(args) => args,
-        Err(error) => {
-            // Nothing more can be done if it cannot be printed.
-            let _ = error.print();
-            let failed = error.use_stderr();
-            return ExitCode::from(if failed { FAILED } else { 0 });
-        }
+        Err(error) => return rocket::cli::wrong(&error),
     };
     args.run().unwrap_or_else(|error| {
         eprintln!("rocket: {error:#}");
-        ExitCode::from(FAILED)
+        ExitCode::from(rocket::FAILED)
     })
 }

@@ -49,7 +49,32 @@ pub fn main(words: Vec<OsString>) -> ExitCode {
 
 /// Whether the program was called by the name for engines.
 pub fn is_called_so(program: &OsString) -> bool {
-    Path::new(program).file_name().is_some_and(|name| name == NAME)
+    Path::new(program)
+        .file_name()
+        .is_some_and(|name| name == NAME)
+}
+
+/// Verbs that only engines use.
+const VERBS: [&str; 11] = [
+    "create", "delete", "exec", "features", "kill", "pause", "ps", "resume", "start", "state",
+    "update",
+];
+
+/// Options before the verb that have a value in the next word.
+const WITH_VALUE: [&str; 4] = ["--root", "--log", "--log-format", "--rootless"];
+
+/// Whether this is an engine's command line: so rocket itself can be its runtime. Verbs that
+/// people use too, `run` and `list`, are theirs.
+pub fn is_meant(words: &[OsString]) -> bool {
+    let mut rest = words.iter().skip(1).map(|word| word.to_string_lossy());
+    while let Some(word) = rest.next() {
+        if WITH_VALUE.contains(&word.as_ref()) {
+            rest.next();
+        } else if !word.starts_with("--") {
+            return VERBS.contains(&word.as_ref());
+        }
+    }
+    false
 }
 
 impl Args {
@@ -80,5 +105,25 @@ impl Args {
             Verb::List(args) => done(list::list(&store, args)),
             Verb::Features => done(features::print()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_line_of_an_engine_is_known_by_its_verb() {
+        let meant = |line: &str| {
+            let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            is_meant(&words)
+        };
+        assert!(meant(
+            "rocket --root /run/x --log=/y --systemd-cgroup create --bundle b id"
+        ));
+        assert!(meant("rocket --log-format json state id"));
+        assert!(!meant("rocket --root create run image"));
+        assert!(!meant("rocket list"));
+        assert!(!meant("rocket --version"));
     }
 }

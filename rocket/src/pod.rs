@@ -6,18 +6,24 @@
 
 mod capabilities;
 mod collect;
+mod enter;
 mod lookup;
 mod manifest;
 mod prepare;
 mod record;
+mod run;
+mod spec;
 mod store;
 mod variables;
 mod view;
 
-pub use collect::{Collected, collect, release};
+pub use collect::{Collected, collect, end, release};
+pub use enter::enter;
 pub use lookup::{Group, Layers, LookupError, UserName};
 pub use manifest::{App, Dns, ImageName, Limits, Manifest, Mount, User, Volume};
 pub use prepare::{Caller, PrepareError, Process, Source, manifest};
 pub use record::{AppProcess, Ended, Exit, Liveness, Record};
+pub use run::{Wait, again, run};
+pub use spec::SpecError;
 pub use store::{Pod, Pods, State, StoreError};
 pub use view::{AppView, Phase, View, phase, view};

@@ -44,6 +44,7 @@ pub use create::{Created, Running, create, started};
 pub use defaults::{default_capabilities, default_spec, seccomp_for};
 pub use error::{Error, Result};
 pub use own_binary::protect_own_binary;
+pub use sources::overlay;
 pub use sys::process::{pidfd_open, pidfd_signal};
 pub use sys::terminal;
 
@@ -83,7 +84,10 @@ impl Plan {
     /// session; it ends when the caller does. It has a control group of its own if the spec
     /// has a path for it.
     pub fn new(spec: Spec) -> Self {
-        let path = spec.linux().as_ref().and_then(|linux| linux.cgroups_path().clone());
+        let path = spec
+            .linux()
+            .as_ref()
+            .and_then(|linux| linux.cgroups_path().clone());
         let root = spec.root().as_ref().map(|root| root.path().clone());
         Self {
             spec,

@@ -54,6 +54,9 @@ pub enum CniError {
         /// What it said.
         message: String,
     },
+    /// It cannot be noted that a pod is in a network.
+    #[error("noting the pod's networks: {0}")]
+    Kept(String),
 }
 
 /// A network that a pod is in: what is needed to take it out again.

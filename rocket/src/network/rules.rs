@@ -35,7 +35,7 @@ pub fn rules(settings: &Settings, leases: &[Lease]) -> String {
 \t\tfib daddr type local jump ports
 \t}}
 \tchain output {{
-\t\ttype nat hook output priority dstnat
+\t\ttype nat hook output priority -100
 \t\tfib daddr type local jump ports
 \t}}
 \tchain forward {{

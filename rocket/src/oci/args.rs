@@ -4,13 +4,17 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-
 /// Runs containers from OCI bundles, for engines
 #[derive(Debug, Parser)]
 #[command(name = "rocket-oci", version)]
 pub struct Args {
     /// Where containers are kept track of
-    #[arg(long, global = true, value_name = "DIRECTORY", default_value = "/run/rocket/oci")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIRECTORY",
+        default_value = "/run/rocket/oci"
+    )]
     pub root: PathBuf,
     /// A file that failures are written to, beside standard error
     #[arg(long, global = true, value_name = "FILE")]
@@ -31,9 +35,6 @@ pub struct Args {
     #[command(subcommand)]
     pub verb: Verb,
 }
-
-
-
 
 /// How failures are written to the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

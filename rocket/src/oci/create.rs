@@ -7,9 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
-use nix::sys::socket::{
-    AddressFamily, SockFlag, SockType, UnixAddr, connect, socket, socketpair,
-};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket, socketpair};
 use oci_spec::runtime::Spec;
 
 use super::args::{self, Args};
@@ -80,7 +78,10 @@ pub fn start(store: &Store, id: &str) -> anyhow::Result<()> {
 
 fn after_start(store: &Store, locked: Locked, state: &str) -> anyhow::Result<()> {
     let spec = locked.container.spec()?;
-    let poststart = spec.hooks().as_ref().and_then(|hooks| hooks.poststart().as_deref());
+    let poststart = spec
+        .hooks()
+        .as_ref()
+        .and_then(|hooks| hooks.poststart().as_deref());
     let ran = hooks::run_all("poststart", poststart.unwrap_or_default(), state);
     if let Err(error) = ran {
         let id = locked.container.record.id.clone();
@@ -102,7 +103,10 @@ pub fn run(store: &Store, global: &Args, args: &args::Run) -> anyhow::Result<Exi
         let (its, mine) = console_pair()?;
         (Some(its), Some(mine))
     } else {
-        (console(&wanted.spec, args.create.console_socket.as_deref())?, None)
+        (
+            console(&wanted.spec, args.create.console_socket.as_deref())?,
+            None,
+        )
     };
     let id = wanted.record.id.clone();
     let mut locked = store.add(wanted.record.clone(), &wanted.config)?;
@@ -145,8 +149,7 @@ fn wanted(global: &Args, args: &args::Create) -> anyhow::Result<Wanted> {
         .with_context(|| format!("opening the bundle {}", args.bundle.display()))?;
     let path = bundle.join("config.json");
     let config = spec::bytes(&path)?;
-    let spec: Spec =
-        spec::parse(&config).with_context(|| format!("reading {}", path.display()))?;
+    let spec: Spec = spec::parse(&config).with_context(|| format!("reading {}", path.display()))?;
     let root = spec.root().as_ref().context("spec: root: missing")?;
     let rootfs = bundle.join(root.path());
     let (cgroup, group, scope) = cgroup_of(global, &spec, &args.id)?;
@@ -173,7 +176,10 @@ fn wanted(global: &Args, args: &args::Create) -> anyhow::Result<Wanted> {
 type Group = (How, Option<PathBuf>, Option<String>);
 
 fn cgroup_of(global: &Args, spec: &Spec, id: &str) -> anyhow::Result<Group> {
-    let path = spec.linux().as_ref().and_then(|linux| linux.cgroups_path().as_deref());
+    let path = spec
+        .linux()
+        .as_ref()
+        .and_then(|linux| linux.cgroups_path().as_deref());
     if global.systemd_cgroup {
         let scope = Scope::parse(path, id)?;
         let name = scope.name.clone();
@@ -184,12 +190,7 @@ fn cgroup_of(global: &Args, spec: &Spec, id: &str) -> anyhow::Result<Group> {
     Ok((How::Path(path), Some(absolute), None))
 }
 
-fn plan(
-    locked: &Locked,
-    wanted: Wanted,
-    args: &args::Create,
-    console: Option<OwnedFd>,
-) -> Plan {
+fn plan(locked: &Locked, wanted: Wanted, args: &args::Create, console: Option<OwnedFd>) -> Plan {
     Plan {
         root: Root::Path(wanted.record.rootfs),
         identity: locked.container.identity(),
@@ -197,8 +198,16 @@ fn plan(
         cgroup: wanted.cgroup,
         session: Session::New,
         dies_with_parent: false,
-        pivot: if args.no_pivot { Pivot::Chroot } else { Pivot::Root },
-        keyring: if args.no_new_keyring { Keyring::Caller } else { Keyring::New },
+        pivot: if args.no_pivot {
+            Pivot::Chroot
+        } else {
+            Pivot::Root
+        },
+        keyring: if args.no_new_keyring {
+            Keyring::Caller
+        } else {
+            Keyring::New
+        },
         preserved: args.preserve_fds,
         ..Plan::new(wanted.spec)
     }
@@ -228,7 +237,10 @@ pub fn write_pid(path: Option<&Path>, pid: i32) -> anyhow::Result<()> {
 }
 
 fn has_terminal(spec: &Spec) -> bool {
-    spec.process().as_ref().and_then(|process| process.terminal()) == Some(true)
+    spec.process()
+        .as_ref()
+        .and_then(|process| process.terminal())
+        == Some(true)
 }
 
 fn console(spec: &Spec, path: Option<&Path>) -> anyhow::Result<Option<OwnedFd>> {

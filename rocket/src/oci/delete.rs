@@ -35,7 +35,10 @@ pub fn delete(store: &Store, id: &str, force: bool) -> anyhow::Result<()> {
     }
     remove_group(container)?;
     let spec = container.spec()?;
-    let poststop = spec.hooks().as_ref().and_then(|hooks| hooks.poststop().as_deref());
+    let poststop = spec
+        .hooks()
+        .as_ref()
+        .and_then(|hooks| hooks.poststop().as_deref());
     let state = container.identity().state(Status::Stopped, None)?;
     let ran = hooks::run_all("poststop", poststop.unwrap_or_default(), &state);
     container.forget()?;

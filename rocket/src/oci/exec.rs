@@ -3,9 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
-use oci_spec::runtime::{
-    Capability, LinuxPersonalityDomain, Process, Spec, User,
-};
+use oci_spec::runtime::{Capability, LinuxPersonalityDomain, Process, Spec, User};
 
 use super::args;
 use super::create::{connect_console, console_pair, write_pid};
@@ -18,7 +16,11 @@ use crate::runtime::state::Status;
 
 /// Runs a program in a container; waits for its end unless asked not to.
 pub fn run(store: &Store, args: &args::Exec) -> anyhow::Result<ExitCode> {
-    if args.process_label.as_ref().is_some_and(|label| !label.is_empty()) {
+    if args
+        .process_label
+        .as_ref()
+        .is_some_and(|label| !label.is_empty())
+    {
         bail!("--process-label: rocket has no SELinux");
     }
     let container = store.get(&args.id)?;
@@ -123,7 +125,9 @@ fn changed(own: Process, args: &args::Exec) -> anyhow::Result<Process> {
         process.set_user(user(text)?);
     }
     if !args.additional_gids.is_empty() {
-        process.user_mut().set_additional_gids(Some(args.additional_gids.clone()));
+        process
+            .user_mut()
+            .set_additional_gids(Some(args.additional_gids.clone()));
     }
     add_capabilities(&mut process, &args.cap)?;
     Ok(process)

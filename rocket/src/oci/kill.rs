@@ -42,7 +42,10 @@ pub fn kill(store: &Store, args: &args::Kill) -> anyhow::Result<()> {
 
 fn has_own_processes(container: &Container) -> anyhow::Result<bool> {
     let spec = container.spec()?;
-    let namespaces = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_deref());
+    let namespaces = spec
+        .linux()
+        .as_ref()
+        .and_then(|linux| linux.namespaces().as_deref());
     let mut own = namespaces
         .unwrap_or_default()
         .iter()
@@ -79,6 +82,8 @@ pub fn freeze(store: &Store, id: &str, frozen: bool) -> anyhow::Result<()> {
         (_, true) => bail!("container not running"),
         (_, false) => bail!("container not paused"),
     }
-    let group = container.cgroup().context("the container has no cgroup of its own")?;
+    let group = container
+        .cgroup()
+        .context("the container has no cgroup of its own")?;
     Ok(group.freeze(frozen)?)
 }

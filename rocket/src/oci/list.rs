@@ -20,7 +20,9 @@ pub fn state(store: &Store, id: &str) -> anyhow::Result<()> {
 pub fn list(store: &Store, args: &args::List) -> anyhow::Result<()> {
     let all = store.all()?;
     if args.quiet {
-        return all.iter().try_for_each(|container| print(&container.record.id));
+        return all
+            .iter()
+            .try_for_each(|container| print(&container.record.id));
     }
     if args.format == Format::Json {
         let states: Vec<_> = all.iter().map(super::store::Container::state).collect();
@@ -60,7 +62,10 @@ fn table(rows: Vec<[String; 6]>) -> anyhow::Result<()> {
     let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..6).map(width).collect();
     for row in &rows {
-        let cells = row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:width$}"));
+        let cells = row
+            .iter()
+            .zip(&widths)
+            .map(|(cell, &width)| format!("{cell:width$}"));
         print(cells.collect::<Vec<_>>().join("   ").trim_end())?;
     }
     Ok(())
@@ -74,8 +79,15 @@ pub fn ps(store: &Store, args: &args::Ps) -> anyhow::Result<()> {
     if args.format == Format::Json {
         return print(&serde_json::to_string(&pids).context("writing the list")?);
     }
-    let options = if args.options.is_empty() { vec!["-ef".to_owned()] } else { args.options.clone() };
-    let output = Command::new("ps").args(&options).output().context("running ps")?;
+    let options = if args.options.is_empty() {
+        vec!["-ef".to_owned()]
+    } else {
+        args.options.clone()
+    };
+    let output = Command::new("ps")
+        .args(&options)
+        .output()
+        .context("running ps")?;
     if !output.status.success() {
         bail!("ps: {}", String::from_utf8_lossy(&output.stderr).trim_end());
     }
@@ -92,7 +104,8 @@ fn processes<'a>(text: &'a str, pids: &[i32]) -> Option<Vec<&'a str>> {
     let column = title.split_whitespace().position(|word| word == "PID")?;
     let wanted = |line: &&str| {
         let pid = line.split_whitespace().nth(column);
-        pid.and_then(|pid| pid.parse().ok()).is_some_and(|pid| pids.contains(&pid))
+        pid.and_then(|pid| pid.parse().ok())
+            .is_some_and(|pid| pids.contains(&pid))
     };
     let mut lines = vec![title];
     lines.extend(text.lines().skip(1).filter(wanted));

@@ -40,7 +40,10 @@ mod tests {
     #[test]
     fn engines_read_lines_of_json() {
         let json = line(LogFormat::Json, "no \"x\"", "now");
-        assert_eq!(json, "{\"level\":\"error\",\"msg\":\"no \\\"x\\\"\",\"time\":\"now\"}\n");
+        assert_eq!(
+            json,
+            "{\"level\":\"error\",\"msg\":\"no \\\"x\\\"\",\"time\":\"now\"}\n"
+        );
         let text = line(LogFormat::Text, "no", "now");
         assert_eq!(text, "time=\"now\" level=error msg=\"no\"\n");
     }

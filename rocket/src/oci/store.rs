@@ -227,7 +227,11 @@ impl Container {
             // Either somebody is making it, or did until he was killed.
             let free = File::open(&self.path)
                 .is_ok_and(|file| Flock::lock(file, FlockArg::LockExclusiveNonblock).is_ok());
-            return if free { Status::Stopped } else { Status::Creating };
+            return if free {
+                Status::Stopped
+            } else {
+                Status::Creating
+            };
         }
         if start_of(self.record.pid) != Some(self.record.start) {
             return Status::Stopped;
@@ -252,7 +256,11 @@ impl Container {
         State {
             oci_version: OCI_VERSION,
             id: &self.record.id,
-            pid: if status == Status::Stopped { 0 } else { self.record.pid },
+            pid: if status == Status::Stopped {
+                0
+            } else {
+                self.record.pid
+            },
             status,
             bundle: &self.record.bundle,
             rootfs: &self.record.rootfs,
@@ -286,10 +294,13 @@ impl Container {
     /// The address of the socket, short whatever the directory is called: it is valid as
     /// long as the descriptor is open.
     fn gate(&self) -> anyhow::Result<(UnixAddr, File)> {
-        let directory = File::open(&self.path)
-            .with_context(|| format!("opening {}", self.path.display()))?;
+        let directory =
+            File::open(&self.path).with_context(|| format!("opening {}", self.path.display()))?;
         let path = format!("/proc/self/fd/{}/{GATE}", directory.as_raw_fd());
-        Ok((UnixAddr::new(path.as_str()).context("naming the start socket")?, directory))
+        Ok((
+            UnixAddr::new(path.as_str()).context("naming the start socket")?,
+            directory,
+        ))
     }
 
     /// Notes that the program was started.
@@ -299,8 +310,7 @@ impl Container {
 
     /// Forgets the container.
     pub fn forget(&self) -> anyhow::Result<()> {
-        fs::remove_dir_all(&self.path)
-            .with_context(|| format!("removing {}", self.path.display()))
+        fs::remove_dir_all(&self.path).with_context(|| format!("removing {}", self.path.display()))
     }
 }
 

@@ -4,9 +4,7 @@ use std::io::Read as _;
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
-use oci_spec::runtime::{
-    LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxPids, LinuxResources,
-};
+use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxPids, LinuxResources};
 
 use super::args;
 use super::spec;
@@ -28,12 +26,18 @@ pub fn update(store: &Store, args: &args::Update) -> anyhow::Result<()> {
     if container.status() == Status::Stopped {
         bail!("container not running");
     }
-    let group = container.cgroup().context("the container has no cgroup of its own")?;
+    let group = container
+        .cgroup()
+        .context("the container has no cgroup of its own")?;
     if let Some(scope) = &container.record.scope {
         systemd::update(scope, &resources)?;
     }
     // Devices stay as they are unless they are named.
-    if resources.devices().as_ref().is_some_and(|rules| !rules.is_empty()) {
+    if resources
+        .devices()
+        .as_ref()
+        .is_some_and(|rules| !rules.is_empty())
+    {
         return Ok(group.limit(Some(&resources))?);
     }
     Ok(group.set_limits(Some(&resources))?)

@@ -106,23 +106,37 @@ fn end_if_dead(
     if pod.record()?.is_some_and(|record| live.any(&record)) {
         return Ok(Step::Stays);
     }
+    finish(dirs, pod, None, now)?;
+    Ok(Step::Ended)
+}
+
+/// The pod has ended, as far as anybody knows: notes it, and gives back what it held.
+///
+/// # Errors
+/// Another process holds it, or something cannot be given back.
+pub fn end(dirs: &Dirs, mut pod: Pod, status: Option<u8>) -> anyhow::Result<()> {
+    pod.lock()?;
+    finish(dirs, &mut pod, status, Timestamp::now())
+}
+
+/// For whoever holds the pod. `status` is that of its only app.
+fn finish(dirs: &Dirs, pod: &mut Pod, status: Option<u8>, now: Timestamp) -> anyhow::Result<()> {
     let released = release(dirs, pod);
     if pod.exit()?.is_none() {
-        let apps = pod.manifest()?.apps.into_iter();
-        let apps = apps
-            .map(|app| super::Ended {
-                name: app.name,
-                status: None,
-            })
-            .collect();
+        let apps = pod.manifest()?.apps;
+        let status = if apps.len() == 1 { status } else { None };
+        let ended = |app: super::App| super::Ended {
+            name: app.name,
+            status,
+        };
+        let apps = apps.into_iter().map(ended).collect();
         pod.write_exit(&Exit {
             finished: now,
             apps,
         })?;
     }
     pod.advance(State::Exited)?;
-    released?;
-    Ok(Step::Ended)
+    released
 }
 
 /// Nobody needs it: it was given up, its time is over, or it is garbage already.

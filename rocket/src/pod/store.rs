@@ -261,6 +261,19 @@ impl Pod {
         Ok(())
     }
 
+    /// Returns when no other process holds its lock.
+    ///
+    /// # Errors
+    /// The lock cannot be asked for.
+    pub fn wait_until_free(&self) -> Result<(), StoreError> {
+        match File::open(&self.path) {
+            Ok(file) => file.lock_shared().map_err(failed("locking", &self.path)),
+            // It went on, which only who holds the lock can do.
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(failed("opening", &self.path)(error)),
+        }
+    }
+
     /// Another process holds its lock.
     pub fn is_busy(&self) -> bool {
         if self.lock.is_some() {
@@ -355,6 +368,23 @@ impl Pod {
     /// They cannot be written.
     pub fn write_attachments(&self, attachments: &[Attachment]) -> Result<(), StoreError> {
         self.write(ATTACHMENTS, &attachments)
+    }
+
+    /// Forgets that it has run.
+    ///
+    /// # Errors
+    /// A file cannot be removed.
+    pub fn forget_run(&self) -> Result<(), StoreError> {
+        for name in [RECORD, EXIT, ATTACHMENTS] {
+            let path = self.path.join(name);
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    return Err(failed("removing", &path)(error));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Keeps what it is to be.

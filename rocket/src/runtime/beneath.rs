@@ -82,7 +82,11 @@ pub fn make<F: AsFd>(root: F, path: &Path, kind: Kind) -> Result<OwnedFd> {
         links: 0,
     };
     while let Some(name) = walk.rest.pop() {
-        let kind = if walk.rest.is_empty() { kind } else { Kind::Directory };
+        let kind = if walk.rest.is_empty() {
+            kind
+        } else {
+            Kind::Directory
+        };
         walk.step(&name, kind)
             .during(|| format!("making {} in the container's root", path.display()))?;
     }

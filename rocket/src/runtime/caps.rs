@@ -127,8 +127,7 @@ pub fn apply(sets: &Sets) -> Result<()> {
     process::capset(&sets.own).during(|| "setting capabilities".into())?;
     process::ambient_clear().during(|| "clearing ambient capabilities".into())?;
     for number in (0..64).filter(|number| sets.ambient & (1 << number) != 0) {
-        process::ambient_raise(number)
-            .during(|| format!("raising ambient capability {number}"))?;
+        process::ambient_raise(number).during(|| format!("raising ambient capability {number}"))?;
     }
     Ok(())
 }

@@ -72,7 +72,10 @@ impl Cgroup {
         fs::create_dir_all(&absolute).during(step)?;
         let group = Self::open(&absolute)?;
         if !group.processes()?.is_empty() {
-            return Err(Error::refused(step(), "processes of somebody else are in it"));
+            return Err(Error::refused(
+                step(),
+                "processes of somebody else are in it",
+            ));
         }
         if let Err(error) = group.limit(resources) {
             // Made for nothing.
@@ -131,7 +134,10 @@ impl Cgroup {
     fn set(&self, limit: &limits::Limit) -> Result<()> {
         let step = || {
             let group = self.path.display();
-            format!("setting {} to {} in the cgroup {group}", limit.file, limit.value)
+            format!(
+                "setting {} to {} in the cgroup {group}",
+                limit.file, limit.value
+            )
         };
         match fs::write(self.path.join(&limit.file), &limit.value) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -239,7 +245,11 @@ impl Cgroup {
         let file = fs::File::open(&path).during(step)?;
         let until = Instant::now() + timeout;
         loop {
-            if io::read_to_string(&mut &file).during(step)?.lines().any(|found| found == line) {
+            if io::read_to_string(&mut &file)
+                .during(step)?
+                .lines()
+                .any(|found| found == line)
+            {
                 return Ok(());
             }
             let left = until.saturating_duration_since(Instant::now());
@@ -297,7 +307,10 @@ fn inside(path: &Path) -> Result<PathBuf> {
         }
     }
     if names.as_os_str().is_empty() {
-        return Err(Error::spec("linux.cgroupsPath", "names the root of the hierarchy"));
+        return Err(Error::spec(
+            "linux.cgroupsPath",
+            "names the root of the hierarchy",
+        ));
     }
     Ok(names)
 }

@@ -175,7 +175,10 @@ impl Container {
     fn check_together(&self) -> Result<()> {
         let user = self.namespaces.has(libc::CLONE_NEWUSER);
         for (at, mount) in self.mounts.iter().enumerate() {
-            if let Kind::Bind { idmap: Some(IdMap::Container), .. } = mount.kind
+            if let Kind::Bind {
+                idmap: Some(IdMap::Container),
+                ..
+            } = mount.kind
                 && !user
             {
                 return Err(Error::spec(
@@ -200,11 +203,17 @@ fn refuse_what_is_not_there(linux: &Linux) -> Result<()> {
         ("linux.memoryPolicy", linux.memory_policy().is_some()),
         (
             "linux.netDevices",
-            linux.net_devices().as_ref().is_some_and(|all| !all.is_empty()),
+            linux
+                .net_devices()
+                .as_ref()
+                .is_some_and(|all| !all.is_empty()),
         ),
         (
             "linux.mountLabel",
-            linux.mount_label().as_ref().is_some_and(|label| !label.is_empty()),
+            linux
+                .mount_label()
+                .as_ref()
+                .is_some_and(|label| !label.is_empty()),
         ),
     ];
     match asked.iter().find(|(_, asked)| *asked) {
@@ -252,7 +261,10 @@ fn mappings(linux: &Linux, namespaces: &Namespaces) -> Result<Option<Mappings>> 
         // Of a namespace that is entered they are as they are.
         let stray = !mappings.users.is_empty() && !namespaces.has(libc::CLONE_NEWUSER);
         return match stray {
-            true => Err(Error::spec("linux.uidMappings", "mappings need a user namespace")),
+            true => Err(Error::spec(
+                "linux.uidMappings",
+                "mappings need a user namespace",
+            )),
             false => Ok(None),
         };
     }
@@ -261,11 +273,17 @@ fn mappings(linux: &Linux, namespaces: &Namespaces) -> Result<Option<Mappings>> 
         ("linux.gidMappings", &mappings.groups),
     ] {
         if list.len() > MAX_MAPPINGS {
-            return Err(Error::spec(field, format!("more than {MAX_MAPPINGS} lines")));
+            return Err(Error::spec(
+                field,
+                format!("more than {MAX_MAPPINGS} lines"),
+            ));
         }
         let has_root = |line: &LinuxIdMapping| line.container_id() == 0 && line.size() > 0;
         if !list.iter().any(has_root) {
-            return Err(Error::spec(field, "the container's root (containerID 0) is not mapped"));
+            return Err(Error::spec(
+                field,
+                "the container's root (containerID 0) is not mapped",
+            ));
         }
     }
     Ok(Some(mappings))
@@ -306,14 +324,19 @@ fn device_of(field: &str, device: &LinuxDevice) -> Result<Device> {
 fn paths(field: &str, list: &Option<Vec<String>>) -> Result<Vec<PathBuf>> {
     let list = list.as_deref().unwrap_or_default();
     bounded(field, list.len())?;
-    list.iter().map(|path| absolute(field, Path::new(path))).collect()
+    list.iter()
+        .map(|path| absolute(field, Path::new(path)))
+        .collect()
 }
 
 fn absolute(field: &str, path: &Path) -> Result<PathBuf> {
     if !path.is_absolute() || path.as_os_str().len() > 4096 {
         return Err(Error::spec(
             field,
-            format!("{} is not an absolute path of at most 4096 bytes", path.display()),
+            format!(
+                "{} is not an absolute path of at most 4096 bytes",
+                path.display()
+            ),
         ));
     }
     Ok(path.to_owned())
@@ -346,7 +369,10 @@ fn time_offsets(linux: &Linux, namespaces: &Namespaces) -> Result<Vec<String>> {
     let mut lines = Vec::new();
     for (clock, offset) in linux.time_offsets().iter().flatten() {
         if !namespaces.makes(0x80) {
-            return Err(Error::spec("linux.timeOffsets", "offsets need a new time namespace"));
+            return Err(Error::spec(
+                "linux.timeOffsets",
+                "offsets need a new time namespace",
+            ));
         }
         if clock != "monotonic" && clock != "boottime" {
             return Err(Error::spec(
@@ -365,7 +391,11 @@ fn personality(linux: &Linux) -> Result<Option<u32>> {
     let Some(wanted) = linux.personality() else {
         return Ok(None);
     };
-    if wanted.flags().as_ref().is_some_and(|flags| !flags.is_empty()) {
+    if wanted
+        .flags()
+        .as_ref()
+        .is_some_and(|flags| !flags.is_empty())
+    {
         return Err(Error::spec("linux.personality.flags", "no flag is defined"));
     }
     Ok(Some(match wanted.domain() {

@@ -44,7 +44,11 @@ pub struct Running {
 pub fn create(plan: &Plan) -> Result<Created> {
     refuse_threads()?;
     let container = Container::of(&plan.spec)?;
-    let resources = plan.spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
+    let resources = plan
+        .spec
+        .linux()
+        .as_ref()
+        .and_then(|linux| linux.resources().as_ref());
     // Before there is a copy of us in a namespace of somebody else.
     process::set_dumpable(false).during(|| "hiding from the container".into())?;
     let sources = Sources::open(&container, &plan.root, &plan.identity.bundle)?;
@@ -89,7 +93,10 @@ pub fn refuse_threads() -> Result<()> {
 }
 
 fn refuse_limits_of_caller(plan: &Plan, resources: Option<&LinuxResources>) -> Result<()> {
-    let limits = resources.map(super::cgroup::limits::files).transpose()?.unwrap_or_default();
+    let limits = resources
+        .map(super::cgroup::limits::files)
+        .transpose()?
+        .unwrap_or_default();
     let asked = limits.iter().find(|limit| !limit.optional);
     match (&plan.cgroup, asked) {
         (How::Caller, Some(limit)) => Err(Error::refused(
@@ -242,9 +249,10 @@ pub fn enter(joined: &[(u64, OwnedFd)], time_offsets: &[String]) -> Result<()> {
 
 /// Whether the child has to wait for us before it begins.
 fn waits(plan: &Plan, container: &Container) -> bool {
-    let mapped = container.mounts.iter().any(|mount| {
-        matches!(mount.kind, super::mounts::Kind::Bind { idmap: Some(_), .. })
-    });
+    let mapped = container
+        .mounts
+        .iter()
+        .any(|mount| matches!(mount.kind, super::mounts::Kind::Bind { idmap: Some(_), .. }));
     let overlay = container.in_user_namespace() && matches!(plan.root, Root::Overlay { .. });
     container.mappings.is_some() || overlay || mapped || matches!(plan.cgroup, How::Scope(_))
 }
@@ -283,12 +291,12 @@ impl Created {
     /// Mounts that need the container's user namespace.
     fn send_mounts(&self, plan: &Plan, container: &Container) -> Result<()> {
         let namespace = users::of(Pid::from_raw(self.pid()))?;
-        if let (true, Root::Overlay { lower, upper }) = (container.in_user_namespace(), &plan.root) {
+        if let (true, Root::Overlay { lower, upper }) = (container.in_user_namespace(), &plan.root)
+        {
             let root = users::mapped_overlay(lower, upper.as_ref(), &namespace)?;
             self.send_mount(&root)?;
         }
-        let binds =
-            sources::mapped_binds(container, namespace.as_fd(), &plan.identity.bundle)?;
+        let binds = sources::mapped_binds(container, namespace.as_fd(), &plan.identity.bundle)?;
         binds.iter().try_for_each(|bind| self.send_mount(bind))
     }
 
@@ -314,7 +322,11 @@ impl Created {
 
     fn wait_until_ready(&self, plan: &Plan, container: &Container) -> Result<()> {
         loop {
-            match self.channel.receive().during(|| "listening to the container".into())? {
+            match self
+                .channel
+                .receive()
+                .during(|| "listening to the container".into())?
+            {
                 Some((Message::Ready, _)) => return Ok(()),
                 Some((Message::HooksDue, _)) => {
                     let pid = Some(self.pid());
@@ -370,7 +382,10 @@ pub fn started(channel: &Channel) -> Result<()> {
     match channel.receive() {
         Ok(None) => Ok(()),
         Ok(Some((Message::Failed(why), _))) => Err(Error::Child(why)),
-        Ok(Some(_)) => Err(Error::refused("starting the program", "a message out of order")),
+        Ok(Some(_)) => Err(Error::refused(
+            "starting the program",
+            "a message out of order",
+        )),
         Err(Errno::ECONNRESET) => Err(Error::Vanished),
         Err(error) => Err(error).during(|| "listening to the container".into()),
     }
@@ -429,7 +444,10 @@ pub fn wait(pidfd: &OwnedFd) -> Result<Exit> {
             Ok(WaitStatus::Exited(_, status)) => return Ok(Exit::Status(status)),
             Ok(WaitStatus::Signaled(_, signal, _)) => return Ok(Exit::Signal(signal as i32)),
             Ok(other) => {
-                return Err(Error::refused("waiting for the program", format!("{other:?}")));
+                return Err(Error::refused(
+                    "waiting for the program",
+                    format!("{other:?}"),
+                ));
             }
             Err(error) => Err(error).during(|| "waiting for the program".into())?,
         }
@@ -440,7 +458,11 @@ pub fn wait(pidfd: &OwnedFd) -> Result<Exit> {
 fn run_creation_hooks(container: &Container, state: &str) -> Result<()> {
     let prestart = container.hooks.prestart().as_deref().unwrap_or_default();
     hooks::run_all("prestart", prestart, state)?;
-    let create = container.hooks.create_runtime().as_deref().unwrap_or_default();
+    let create = container
+        .hooks
+        .create_runtime()
+        .as_deref()
+        .unwrap_or_default();
     hooks::run_all("createRuntime", create, state)
 }
 

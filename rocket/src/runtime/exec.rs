@@ -143,9 +143,9 @@ impl Entering<'_> {
         let helper = match process::clone3(libc::CLONE_FILES as u64, directory).during(step)? {
             Forked::Parent(helper) => helper,
             Forked::Child => {
-                let forked = self.enter().and_then(|()| {
-                    process::clone3(libc::CLONE_PARENT as u64, None).during(step)
-                });
+                let forked = self
+                    .enter()
+                    .and_then(|()| process::clone3(libc::CLONE_PARENT as u64, None).during(step));
                 match forked {
                     Ok(Forked::Child) => {
                         mine.close_copy();
@@ -198,7 +198,9 @@ impl Entering<'_> {
             .map(|receiver| terminal::pair(&root, receiver, self.plan))
             .transpose()?;
         let program = program::find(self.plan)?;
-        channel.send(&Message::Ready).during(|| "telling the parent".into())?;
+        channel
+            .send(&Message::Ready)
+            .during(|| "telling the parent".into())?;
         let (Message::Start(_), _) = init::next(channel)? else {
             return Err(init::unexpected());
         };
@@ -232,7 +234,10 @@ struct Guard(Option<Made>);
 impl Guard {
     fn prepare(&self, plan: &ProcessPlan, channel: &Channel, user_namespace: bool) -> Result<()> {
         let pid = self.0.as_ref().map_or(Pid::from_raw(0), |made| made.pid);
-        match channel.receive().during(|| "listening to the container".into())? {
+        match channel
+            .receive()
+            .during(|| "listening to the container".into())?
+        {
             Some((Message::Ready, _)) => {}
             Some((Message::Failed(why), _)) => return Err(Error::Child(why)),
             _ => return Err(Error::Vanished),

@@ -38,9 +38,8 @@ fn run(name: &str, hook: &Hook, state: &str) -> Result<()> {
     }
     let mut child = command.spawn().during(step)?;
     if let Some(seconds) = hook.timeout() {
-        within(&mut child, u64::try_from(seconds).unwrap_or(1)).map_err(|error| {
-            Error::refused(step(), error.in_one_line())
-        })?;
+        within(&mut child, u64::try_from(seconds).unwrap_or(1))
+            .map_err(|error| Error::refused(step(), error.in_one_line()))?;
     }
     let status = child.wait().during(step)?;
     if status.success() {
@@ -70,7 +69,10 @@ fn within(child: &mut Child, seconds: u64) -> Result<()> {
     // It may have ended by itself just now.
     let _ = child.kill();
     let _ = child.wait();
-    Err(Error::refused("waiting", format!("not done after {seconds} s, killed")))
+    Err(Error::refused(
+        "waiting",
+        format!("not done after {seconds} s, killed"),
+    ))
 }
 
 #[cfg(test)]
@@ -86,7 +88,8 @@ mod tests {
 
     #[test]
     fn a_hook_gets_the_state_and_its_own_environment_only() {
-        let script = r#"read -r state && [ "$state" = '{"id":"x"}' ] && [ "$A" = b ] && [ -z "$HOME" ]"#;
+        let script =
+            r#"read -r state && [ "$state" = '{"id":"x"}' ] && [ "$A" = b ] && [ -z "$HOME" ]"#;
         run_all("prestart", &[hook(script, None)], "{\"id\":\"x\"}\n").unwrap();
     }
 

@@ -85,13 +85,20 @@ impl Init<'_> {
         self.run_creation_hooks(channel)?;
         tree.enter(self.container, self.pivot)?;
         let program = program::find(&self.container.process)?;
-        channel.send(&Message::Ready).during(|| "telling the parent".into())?;
+        channel
+            .send(&Message::Ready)
+            .during(|| "telling the parent".into())?;
         let state = self.wait_at_gate(channel)?;
         terminal::set_streams(self.streams, console.as_ref(), self.session)?;
         // From here on numbers of descriptors are given out anew: nothing may be closed by
         // who had one before.
         std::mem::forget(console);
-        let hooks = self.container.hooks.start_container().as_deref().unwrap_or_default();
+        let hooks = self
+            .container
+            .hooks
+            .start_container()
+            .as_deref()
+            .unwrap_or_default();
         credentials::Start {
             process: &self.container.process,
             seccomp: self.container.seccomp.as_ref(),
@@ -100,7 +107,9 @@ impl Init<'_> {
             dies_with_parent: self.dies_with_parent,
             preserved: self.preserved,
         }
-        .execute(&program, channel, || hooks::run_all("startContainer", hooks, &state))
+        .execute(&program, channel, || {
+            hooks::run_all("startContainer", hooks, &state)
+        })
     }
 
     /// Mounts that only the parent could make, until it says go.
@@ -158,7 +167,12 @@ impl Init<'_> {
         let (Message::Go(state), _) = next(channel)? else {
             return Err(unexpected());
         };
-        let hooks = self.container.hooks.create_container().as_deref().unwrap_or_default();
+        let hooks = self
+            .container
+            .hooks
+            .create_container()
+            .as_deref()
+            .unwrap_or_default();
         hooks::run_all("createContainer", hooks, &state)
     }
 
@@ -192,13 +206,18 @@ pub fn wait_for_hooks(hooks: &Hooks) -> bool {
         hooks.create_runtime(),
         hooks.create_container(),
     ];
-    before.iter().any(|list| list.as_ref().is_some_and(|list| !list.is_empty()))
+    before
+        .iter()
+        .any(|list| list.as_ref().is_some_and(|list| !list.is_empty()))
 }
 
 /// The next message of the parent. If there is none it has ended, and so do we: nobody
 /// waits for this container.
 pub fn next(channel: &Channel) -> Result<(Message, Option<OwnedFd>)> {
-    match channel.receive().during(|| "listening to the parent".into())? {
+    match channel
+        .receive()
+        .during(|| "listening to the parent".into())?
+    {
         Some(message) => Ok(message),
         None => process::exit_now(1),
     }

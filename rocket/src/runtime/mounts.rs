@@ -94,7 +94,10 @@ pub fn plan(mounts: &[Mount]) -> Result<Vec<MountPlan>> {
 fn one(field: &str, mount: &Mount) -> Result<MountPlan> {
     let options = mount.options().as_deref().unwrap_or_default();
     if options.len() > MAX_OPTIONS {
-        return Err(Error::spec(field, format!("more than {MAX_OPTIONS} options")));
+        return Err(Error::spec(
+            field,
+            format!("more than {MAX_OPTIONS} options"),
+        ));
     }
     let destination = mount.destination();
     if destination.as_os_str().is_empty() || destination.as_os_str().len() > MAX_BYTES {
@@ -244,7 +247,10 @@ impl Words {
             "tmpcopyup" => self.copy_up = true,
             "idmap" | "ridmap" => self.idmap = true,
             "remount" => {
-                return Err(Error::spec(field, "remount: there is nothing mounted yet to change"));
+                return Err(Error::spec(
+                    field,
+                    "remount: there is nothing mounted yet to change",
+                ));
             }
             _ => {
                 let known = self.attribute(word) || self.propagate(word);
@@ -325,10 +331,18 @@ mod tests {
         assert_eq!(plan.own.set, attr::RDONLY | attr::NOSUID);
         assert_eq!(plan.tree.set, attr::NODEV);
         assert_eq!(plan.propagation, Some((libc::MS_SLAVE, Depth::Tree)));
-        let Kind::Bind { source, depth, idmap } = plan.kind else {
+        let Kind::Bind {
+            source,
+            depth,
+            idmap,
+        } = plan.kind
+        else {
             panic!("no bind mount");
         };
-        assert_eq!((source.as_path(), depth, idmap), (Path::new("/s"), Depth::Tree, None));
+        assert_eq!(
+            (source.as_path(), depth, idmap),
+            (Path::new("/s"), Depth::Tree, None)
+        );
     }
 
     #[test]
@@ -349,7 +363,12 @@ mod tests {
                 "options": ["nosuid", "strictatime", "mode=755", "size=65536k", "noswap"]}"#,
         )
         .unwrap();
-        let Kind::New { fstype, parameters, copy_up } = plan.kind else {
+        let Kind::New {
+            fstype,
+            parameters,
+            copy_up,
+        } = plan.kind
+        else {
             panic!("no file system");
         };
         assert_eq!((fstype.to_str(), copy_up), (Ok("tmpfs"), false));
@@ -373,8 +392,14 @@ mod tests {
             (r#"{"destination": "/d"}"#, "mounts[0].type"),
             (r#"{"destination": "/d", "type": "bind"}"#, "mounts[0]"),
             (r#"{"destination": "", "type": "tmpfs"}"#, "mounts[0]"),
-            (r#"{"destination": "/d", "type": "tmpfs", "options": ["remount"]}"#, "mounts[0].options"),
-            (r#"{"destination": "/d", "type": "proc", "options": ["tmpcopyup"]}"#, "mounts[0]"),
+            (
+                r#"{"destination": "/d", "type": "tmpfs", "options": ["remount"]}"#,
+                "mounts[0].options",
+            ),
+            (
+                r#"{"destination": "/d", "type": "proc", "options": ["tmpcopyup"]}"#,
+                "mounts[0]",
+            ),
         ] {
             let error = plan_of(json).unwrap_err().to_string();
             assert!(error.contains(place), "{json}: {error}");

@@ -30,7 +30,11 @@ pub fn protect_own_binary() -> Result<()> {
     let step = || "protecting rocket's own file from containers".to_owned();
     let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
     let own = open("/proc/self/exe", flags, Mode::empty()).during(step)?;
-    if fstatvfs(&own).during(step)?.flags().contains(FsFlags::ST_RDONLY) {
+    if fstatvfs(&own)
+        .during(step)?
+        .flags()
+        .contains(FsFlags::ST_RDONLY)
+    {
         return Ok(());
     }
     let path = std::fs::read_link("/proc/self/exe").during(step)?;

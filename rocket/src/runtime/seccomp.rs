@@ -62,7 +62,10 @@ pub fn compile(rules: &LinuxSeccomp) -> Result<Filter> {
     let calls = rules.syscalls().as_deref().unwrap_or_default();
     let named: usize = calls.iter().map(|call| call.names().len()).sum();
     if named > MAX_NAMES {
-        return Err(Error::spec("linux.seccomp.syscalls", "more than 16384 names"));
+        return Err(Error::spec(
+            "linux.seccomp.syscalls",
+            "more than 16384 names",
+        ));
     }
     let mut tables = Vec::new();
     for (architecture, number) in wanted {
@@ -153,7 +156,10 @@ fn ranges(calls: &[LinuxSyscall], number: Number, default: u32) -> Result<Table>
             let all = by_number.entry(u32::from(known)).or_default();
             all.extend(rules.iter().cloned());
             if all.len() > MAX_RULES {
-                return Err(Error::spec(field, format!("more than {MAX_RULES} rules for {name}")));
+                return Err(Error::spec(
+                    field,
+                    format!("more than {MAX_RULES} rules for {name}"),
+                ));
             }
         }
     }
@@ -186,7 +192,10 @@ fn leaf(rules: Vec<Rule>, default: u32) -> Leaf {
         .into_iter()
         .filter(|rule| !rule.conditions.is_empty())
         .collect();
-    while conditional.last().is_some_and(|rule| rule.verdict == otherwise) {
+    while conditional
+        .last()
+        .is_some_and(|rule| rule.verdict == otherwise)
+    {
         conditional.pop();
     }
     if conditional.is_empty() {

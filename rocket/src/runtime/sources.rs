@@ -43,9 +43,11 @@ impl Sources {
     pub fn open(container: &Container, root: &Root, bundle: &Path) -> Result<Self> {
         let later = container.in_user_namespace() && matches!(root, Root::Overlay { .. });
         let binds = container.mounts.iter().map(|mount| match &mount.kind {
-            Kind::Bind { idmap: None, source, depth } => {
-                bind(mount, source, *depth, bundle).map(Some)
-            }
+            Kind::Bind {
+                idmap: None,
+                source,
+                depth,
+            } => bind(mount, source, *depth, bundle).map(Some),
             _ => Ok(None),
         });
         Ok(Self {
@@ -63,7 +65,12 @@ pub fn mapped_binds(
 ) -> Result<Vec<OwnedFd>> {
     let mut all = Vec::new();
     for plan in &container.mounts {
-        let Kind::Bind { idmap: Some(map), source, depth } = &plan.kind else {
+        let Kind::Bind {
+            idmap: Some(map),
+            source,
+            depth,
+        } = &plan.kind
+        else {
             continue;
         };
         let bound = bind(plan, source, *depth, bundle)?.mount;
@@ -101,7 +108,12 @@ fn bind(plan: &MountPlan, source: &Path, depth: Depth, bundle: &Path) -> Result<
 /// Gives a detached mount its attributes. It is a twin of the host's: what is mounted below
 /// one would show up below the other, unless the plan says so or it is made private.
 fn adjust(fd: &OwnedFd, plan: &MountPlan) -> Result<()> {
-    let step = || format!("setting options of the mount on {}", plan.destination.display());
+    let step = || {
+        format!(
+            "setting options of the mount on {}",
+            plan.destination.display()
+        )
+    };
     if plan.own != Change::default() {
         mount::change(fd, plan.own, Depth::One).during(step)?;
     }
@@ -169,7 +181,10 @@ pub fn overlay(lower: &[PathBuf], upper: Option<&super::Upper>) -> Result<OwnedF
     }
     let refused = |errno: nix::errno::Errno| {
         let said = mount::messages(&fs);
-        Error::refused("mounting the root as an overlay", format!("{} {said}", errno.desc()))
+        Error::refused(
+            "mounting the root as an overlay",
+            format!("{} {said}", errno.desc()),
+        )
     };
     if upper.is_some_and(|upper| upper.volatile) {
         mount::fsconfig_flag(&fs, c"volatile").map_err(refused)?;

@@ -110,7 +110,11 @@ impl Channel {
     /// Whether the other end is closed.
     pub fn is_abandoned(&self) -> bool {
         let mut polled = [PollFd::new(self.0.as_fd(), PollFlags::empty())];
-        let hung = |polled: &PollFd| polled.revents().is_some_and(|r| r.contains(PollFlags::POLLHUP));
+        let hung = |polled: &PollFd| {
+            polled
+                .revents()
+                .is_some_and(|r| r.contains(PollFlags::POLLHUP))
+        };
         poll(&mut polled, PollTimeout::ZERO).is_ok() && hung(&polled[0])
     }
 

@@ -34,7 +34,13 @@ fn text(lines: &[LinuxIdMapping]) -> String {
     let mut text = String::new();
     for line in lines {
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "{} {} {}", line.container_id(), line.host_id(), line.size());
+        let _ = writeln!(
+            text,
+            "{} {} {}",
+            line.container_id(),
+            line.host_id(),
+            line.size()
+        );
     }
     text
 }
@@ -42,8 +48,12 @@ fn text(lines: &[LinuxIdMapping]) -> String {
 /// The user namespace of a process.
 pub fn of(pid: Pid) -> Result<OwnedFd> {
     let path = format!("/proc/{pid}/ns/user");
-    open(path.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
-        .during(|| format!("opening {path}"))
+    open(
+        path.as_str(),
+        OFlag::O_RDONLY | OFlag::O_CLOEXEC,
+        Mode::empty(),
+    )
+    .during(|| format!("opening {path}"))
 }
 
 /// A user namespace with these mappings and nobody in it.
@@ -138,7 +148,7 @@ fn attach_mapped(directory: &std::path::Path, namespace: &OwnedFd) -> Result<()>
 /// Waits for a process to end; how does not matter.
 pub fn reap(pidfd: &OwnedFd) {
     use std::os::fd::AsFd;
-    while let Err(nix::errno::Errno::EINTR) =
-        waitid(Id::PIDFd(pidfd.as_fd()), WaitPidFlag::WEXITED)
-    {}
+    while let Err(nix::errno::Errno::EINTR) = waitid(Id::PIDFd(pidfd.as_fd()), WaitPidFlag::WEXITED)
+    {
+    }
 }

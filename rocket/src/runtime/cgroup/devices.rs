@@ -85,7 +85,10 @@ fn allows_everything(rule: &Rule) -> bool {
 
 fn parse(rules: &[LinuxDeviceCgroup]) -> Result<Vec<Rule>> {
     if rules.len() > MAX_RULES {
-        return Err(Error::spec("linux.resources.devices", format!("more than {MAX_RULES}")));
+        return Err(Error::spec(
+            "linux.resources.devices",
+            format!("more than {MAX_RULES}"),
+        ));
     }
     rules
         .iter()
@@ -215,7 +218,10 @@ mod tests {
         let (mut registers, mut at) = ([0_u32; 11], 0_usize);
         loop {
             let now = program[at];
-            let (to, from) = (usize::from(now.registers & 15), usize::from(now.registers >> 4));
+            let (to, from) = (
+                usize::from(now.registers & 15),
+                usize::from(now.registers >> 4),
+            );
             at += 1;
             let jump = |at: usize, holds: bool| if holds { at + now.offset as usize } else { at };
             match now.code {
@@ -263,8 +269,12 @@ mod tests {
 
     #[test]
     fn privileged_containers_are_seen_as_such() {
-        assert!(allows_everything(&rules(r#"[{"allow": true, "access": "rwm"}]"#)[0]));
-        assert!(!allows_everything(&rules(r#"[{"allow": true, "access": "rw"}]"#)[0]));
+        assert!(allows_everything(
+            &rules(r#"[{"allow": true, "access": "rwm"}]"#)[0]
+        ));
+        assert!(!allows_everything(
+            &rules(r#"[{"allow": true, "access": "rw"}]"#)[0]
+        ));
         let wrong: Vec<LinuxDeviceCgroup> =
             serde_json::from_str(r#"[{"allow": true, "access": "x"}]"#).unwrap();
         assert!(parse(&wrong).is_err());
@@ -274,7 +284,13 @@ mod tests {
         let kind = prop::option::of(1..3_i32);
         let number = || prop::option::of(0..3_u32);
         (any::<bool>(), kind, number(), number(), 1..8_u32).prop_map(
-            |(allow, kind, major, minor, access)| Rule { allow, kind, major, minor, access },
+            |(allow, kind, major, minor, access)| Rule {
+                allow,
+                kind,
+                major,
+                minor,
+                access,
+            },
         )
     }
 

@@ -49,14 +49,23 @@ pub fn files(resources: &LinuxResources) -> Result<Vec<Limit>> {
     }
     for huge in resources.hugepage_limits().iter().flatten() {
         let size = plain("linux.resources.hugepageLimits", huge.page_size())?;
-        all.push(limit(&format!("hugetlb.{size}.max"), or_max(huge.limit(), huge.limit() < 0)));
+        all.push(limit(
+            &format!("hugetlb.{size}.max"),
+            or_max(huge.limit(), huge.limit() < 0),
+        ));
     }
     all.extend(rdma(resources)?);
     if let Some(network) = resources.network()
         && (network.class_id().is_some_and(|id| id != 0)
-            || network.priorities().as_ref().is_some_and(|all| !all.is_empty()))
+            || network
+                .priorities()
+                .as_ref()
+                .is_some_and(|all| !all.is_empty()))
     {
-        return Err(Error::spec("linux.resources.network", "cgroup v2 has no classes of traffic"));
+        return Err(Error::spec(
+            "linux.resources.network",
+            "cgroup v2 has no classes of traffic",
+        ));
     }
     let mut unified: Vec<_> = resources.unified().iter().flatten().collect();
     unified.sort();
@@ -71,13 +80,20 @@ pub fn files(resources: &LinuxResources) -> Result<Vec<Limit>> {
 fn plain<'a>(field: &str, name: &'a str) -> Result<&'a str> {
     let valid = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     if name.is_empty() || name.len() > 64 || !name.chars().all(valid) || name.starts_with('.') {
-        return Err(Error::spec(field, format!("{name:?} is not a name of a limit")));
+        return Err(Error::spec(
+            field,
+            format!("{name:?} is not a name of a limit"),
+        ));
     }
     Ok(name)
 }
 
 fn or_max(value: impl ToString, unlimited: bool) -> String {
-    if unlimited { "max".into() } else { value.to_string() }
+    if unlimited {
+        "max".into()
+    } else {
+        value.to_string()
+    }
 }
 
 fn cpu(cpu: &LinuxCpu) -> Result<Vec<Limit>> {
@@ -89,11 +105,17 @@ fn cpu(cpu: &LinuxCpu) -> Result<Vec<Limit>> {
         all.push(limit("cpu.idle", idle));
     }
     let burst = cpu.burst().map(|burst| limit("cpu.max.burst", burst));
-    match (cpu.quota().unwrap_or(0), cpu.period().filter(|&period| period != 0)) {
+    match (
+        cpu.quota().unwrap_or(0),
+        cpu.period().filter(|&period| period != 0),
+    ) {
         (0, None) => {}
         (quota, period) => {
             let quota = or_max(quota, quota <= 0);
-            all.push(limit("cpu.max", format!("{quota} {}", period.unwrap_or(100_000))));
+            all.push(limit(
+                "cpu.max",
+                format!("{quota} {}", period.unwrap_or(100_000)),
+            ));
         }
     }
     all.extend(burst);
@@ -163,7 +185,10 @@ fn swap_alone(both: i64, memory: Option<i64>) -> Result<String> {
     match (both, memory) {
         (both, _) if both < 0 => Ok("max".into()),
         (_, Some(memory)) if memory < 0 => Err(Error::spec(field, "limited, but memory is not")),
-        (_, None) => Err(Error::spec(field, "memory and swap together: needs limit as well")),
+        (_, None) => Err(Error::spec(
+            field,
+            "memory and swap together: needs limit as well",
+        )),
         (both, Some(memory)) if both < memory => Err(Error::spec(
             field,
             "memory and swap together: cannot be less than limit",
@@ -180,7 +205,10 @@ fn block_io(io: &LinuxBlockIo) -> Result<Vec<Limit>> {
     for device in io.weight_device().iter().flatten() {
         if let Some(weight) = device.weight() {
             let (major, minor) = (device.major(), device.minor());
-            all.push(limit("io.weight", format!("{major}:{minor} {}", io_weight(weight))));
+            all.push(limit(
+                "io.weight",
+                format!("{major}:{minor} {}", io_weight(weight)),
+            ));
         }
     }
     for (key, list) in [
@@ -202,7 +230,10 @@ fn io_weight(weight: u16) -> u64 {
 
 fn throttle(key: &str, device: &LinuxThrottleDevice) -> Limit {
     let (major, minor, rate) = (device.major(), device.minor(), device.rate());
-    limit("io.max", format!("{major}:{minor} {key}={}", or_max(rate, rate == 0)))
+    limit(
+        "io.max",
+        format!("{major}:{minor} {key}={}", or_max(rate, rate == 0)),
+    )
 }
 
 fn rdma(resources: &LinuxResources) -> Result<Vec<Limit>> {
@@ -227,11 +258,17 @@ mod tests {
 
     fn of(json: &str) -> Result<Vec<(String, String)>> {
         let resources: LinuxResources = serde_json::from_str(json).unwrap();
-        Ok(files(&resources)?.into_iter().map(|l| (l.file, l.value)).collect())
+        Ok(files(&resources)?
+            .into_iter()
+            .map(|l| (l.file, l.value))
+            .collect())
     }
 
     fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
-        expected.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect()
+        expected
+            .iter()
+            .map(|(a, b)| ((*a).to_owned(), (*b).to_owned()))
+            .collect()
     }
 
     #[test]
@@ -279,12 +316,18 @@ mod tests {
         for (json, place) in [
             (r#"{"memory": {"swap": 5}}"#, "memory.swap"),
             (r#"{"memory": {"limit": 9, "swap": 5}}"#, "memory.swap"),
-            (r#"{"memory": {"disableOOMKiller": true}}"#, "disableOOMKiller"),
+            (
+                r#"{"memory": {"disableOOMKiller": true}}"#,
+                "disableOOMKiller",
+            ),
             (r#"{"cpu": {"realtimeRuntime": 5}}"#, "realtimeRuntime"),
             (r#"{"network": {"classID": 5}}"#, "network"),
             (r#"{"unified": {"../x": "1"}}"#, "unified"),
             (r#"{"unified": {"a/b": "1"}}"#, "unified"),
-            (r#"{"hugepageLimits": [{"pageSize": "../", "limit": 9}]}"#, "hugepageLimits"),
+            (
+                r#"{"hugepageLimits": [{"pageSize": "../", "limit": 9}]}"#,
+                "hugepageLimits",
+            ),
         ] {
             let error = of(json).unwrap_err().to_string();
             assert!(error.contains(place), "{json}: {error}");

@@ -122,7 +122,10 @@ mod tests {
             total_usec: 420,
         };
         assert_eq!(pressure(text), Some(expected));
-        assert_eq!(keyed("usage_usec 12\nuser_usec 5\n", "usage_usec"), Some(12));
+        assert_eq!(
+            keyed("usage_usec 12\nuser_usec 5\n", "usage_usec"),
+            Some(12)
+        );
         assert_eq!(keyed("oom 1\noom_kill 2\n", "oom_kill"), Some(2));
         let text = "8:0 rbytes=1 wbytes=2 rios=9\n8:16 rbytes=10 wbytes=20\n";
         assert_eq!(io(text), (11, 22));

@@ -29,7 +29,9 @@ impl Scope {
     /// From `slice:prefix:name`, as engines write it into `linux.cgroupsPath`. Without one
     /// the scope is named after the container.
     pub fn parse(path: Option<&Path>, id: &str) -> Result<Self> {
-        let text = path.map(|path| path.to_string_lossy().into_owned()).unwrap_or_default();
+        let text = path
+            .map(|path| path.to_string_lossy().into_owned())
+            .unwrap_or_default();
         let parts: Vec<&str> = match text.as_str() {
             "" => vec!["", "rocket", id],
             text => text.split(':').collect(),
@@ -42,19 +44,29 @@ impl Scope {
         };
         let name = match (prefix, name.strip_suffix(".slice")) {
             (_, Some(_)) => {
-                return Err(Error::spec("linux.cgroupsPath", "a container is a scope, not a slice"));
+                return Err(Error::spec(
+                    "linux.cgroupsPath",
+                    "a container is a scope, not a slice",
+                ));
             }
             ("", None) => format!("{name}.scope"),
             (prefix, None) => format!("{prefix}-{name}.scope"),
         };
-        let slice = if slice.is_empty() { "system.slice" } else { slice };
+        let slice = if slice.is_empty() {
+            "system.slice"
+        } else {
+            slice
+        };
         let scope = Self {
             slice: slice.to_owned(),
             name,
         };
         match scope.is_plain() {
             true => Ok(scope),
-            false => Err(Error::spec("linux.cgroupsPath", format!("{text:?} names no unit"))),
+            false => Err(Error::spec(
+                "linux.cgroupsPath",
+                format!("{text:?} names no unit"),
+            )),
         }
     }
 
@@ -130,10 +142,7 @@ async fn manager() -> zbus::Result<zbus::Proxy<'static>> {
 }
 
 /// Runs a conversation with the bus; threads are not needed for it.
-fn on_bus<T>(
-    step: &impl Fn() -> String,
-    talk: impl Future<Output = zbus::Result<T>>,
-) -> Result<T> {
+fn on_bus<T>(step: &impl Fn() -> String, talk: impl Future<Output = zbus::Result<T>>) -> Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -197,12 +206,24 @@ mod tests {
     #[test]
     fn scopes_are_named_as_engines_write_them() {
         let scope = parse("machine.slice:libpod:abc").unwrap();
-        assert_eq!((scope.slice.as_str(), scope.name.as_str()), ("machine.slice", "libpod-abc.scope"));
+        assert_eq!(
+            (scope.slice.as_str(), scope.name.as_str()),
+            ("machine.slice", "libpod-abc.scope")
+        );
         let scope = parse("::abc").unwrap();
-        assert_eq!((scope.slice.as_str(), scope.name.as_str()), ("system.slice", "abc.scope"));
+        assert_eq!(
+            (scope.slice.as_str(), scope.name.as_str()),
+            ("system.slice", "abc.scope")
+        );
         let scope = Scope::parse(None, "x").unwrap();
         assert_eq!(scope.name, "rocket-x.scope");
-        for wrong in ["/a/b", "a:b", "x.slice:a:b.slice", "slice:a:b", "a.slice:x:../y"] {
+        for wrong in [
+            "/a/b",
+            "a:b",
+            "x.slice:a:b.slice",
+            "slice:a:b",
+            "a.slice:x:../y",
+        ] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
     }

@@ -67,7 +67,11 @@ impl ProcessPlan {
         if args.is_empty() || args[0].is_empty() {
             return Err(Error::spec(format!("{field}.args"), "names no program"));
         }
-        if process.selinux_label().as_ref().is_some_and(|label| !label.is_empty()) {
+        if process
+            .selinux_label()
+            .as_ref()
+            .is_some_and(|label| !label.is_empty())
+        {
             return Err(Error::spec(
                 format!("{field}.selinuxLabel"),
                 "rocket has no SELinux: turn labels off in the engine",
@@ -114,9 +118,7 @@ fn strings(field: &str, list: Option<&[String]>) -> Result<Vec<CString>> {
         return Err(Error::spec(field, "more than 8 MiB"));
     }
     list.iter()
-        .map(|text| {
-            CString::new(text.as_str()).map_err(|_| Error::spec(field, "has a zero byte"))
-        })
+        .map(|text| CString::new(text.as_str()).map_err(|_| Error::spec(field, "has a zero byte")))
         .collect()
 }
 
@@ -182,7 +184,11 @@ fn oom(field: &str, wanted: Option<i32>) -> Result<Option<i32>> {
 }
 
 fn apparmor(field: &str, process: &Process) -> Result<Option<String>> {
-    let Some(profile) = process.apparmor_profile().as_ref().filter(|name| !name.is_empty()) else {
+    let Some(profile) = process
+        .apparmor_profile()
+        .as_ref()
+        .filter(|name| !name.is_empty())
+    else {
         return Ok(None);
     };
     let plain = |byte: u8| byte.is_ascii_graphic() || byte == b' ';
@@ -220,7 +226,11 @@ fn scheduling(field: &str, wanted: &Scheduler) -> Result<Scheduling> {
     let priority = wanted.priority().unwrap_or(0);
     Ok(Scheduling {
         policy,
-        flags: wanted.flags().iter().flatten().fold(0, |all, one| all | flag(one)),
+        flags: wanted
+            .flags()
+            .iter()
+            .flatten()
+            .fold(0, |all, one| all | flag(one)),
         nice: wanted.nice().unwrap_or(0),
         priority: u32::try_from(priority)
             .map_err(|_| Error::spec(field, "a priority is not negative"))?,
@@ -264,7 +274,11 @@ fn affinity(field: &str, process: &Process) -> Result<(Vec<usize>, Vec<usize>)> 
 /// The CPUs of a list like `0-3,7`.
 fn cpus(list: &str) -> Option<Vec<usize>> {
     let mut all = Vec::new();
-    for part in list.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+    for part in list
+        .split(',')
+        .map(str::trim)
+        .filter(|part| !part.is_empty())
+    {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
         let (first, last): (usize, usize) = (first.parse().ok()?, last.parse().ok()?);
         if first > last || last > 1023 {
@@ -280,7 +294,9 @@ fn terminal(process: &Process) -> Option<(u16, u16)> {
         return None;
     }
     let short = |length: u64| u16::try_from(length).unwrap_or(u16::MAX);
-    let size = process.console_size().map(|size| (short(size.height()), short(size.width())));
+    let size = process
+        .console_size()
+        .map(|size| (short(size.height()), short(size.width())));
     Some(size.unwrap_or((0, 0)))
 }
 
@@ -299,7 +315,11 @@ mod tests {
 
     #[test]
     fn the_last_variable_of_a_name_counts() {
-        let env = ["PATH=/a".to_owned(), "PATH=/b::/c".to_owned(), "PATHS=/d".to_owned()];
+        let env = [
+            "PATH=/a".to_owned(),
+            "PATH=/b::/c".to_owned(),
+            "PATHS=/d".to_owned(),
+        ];
         let expected = ["/b", ".", "/c"].map(PathBuf::from);
         assert_eq!(search(Some(&env)), expected);
         assert_eq!(search(None)[0], PathBuf::from("/usr/local/sbin"));
@@ -311,8 +331,14 @@ mod tests {
             (r#"{"cwd": "/", "args": []}"#, "process.args"),
             (r#"{"cwd": "x", "args": ["a"]}"#, "process.cwd"),
             (r#"{"cwd": "/", "args": ["a\u0000b"]}"#, "process.args"),
-            (r#"{"cwd": "/", "args": ["a"], "oomScoreAdj": 2000}"#, "process.oomScoreAdj"),
-            (r#"{"cwd": "/", "args": ["a"], "selinuxLabel": "x"}"#, "process.selinuxLabel"),
+            (
+                r#"{"cwd": "/", "args": ["a"], "oomScoreAdj": 2000}"#,
+                "process.oomScoreAdj",
+            ),
+            (
+                r#"{"cwd": "/", "args": ["a"], "selinuxLabel": "x"}"#,
+                "process.selinuxLabel",
+            ),
             (
                 r#"{"cwd": "/", "args": ["a"],
                     "rlimits": [{"type": "RLIMIT_CORE", "soft": 2, "hard": 1}]}"#,
@@ -327,7 +353,9 @@ mod tests {
             let mut value: serde_json::Value = serde_json::from_str(json).unwrap();
             value["user"] = serde_json::json!({"uid": 0, "gid": 0});
             let process: Process = serde_json::from_value(value).unwrap();
-            let error = ProcessPlan::of("process", &process).unwrap_err().to_string();
+            let error = ProcessPlan::of("process", &process)
+                .unwrap_err()
+                .to_string();
             assert!(error.contains(place), "{json}: {error}");
         }
     }

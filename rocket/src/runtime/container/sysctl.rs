@@ -31,7 +31,10 @@ pub fn checked(
         super::bounded("linux.sysctl", all.len())?;
         let name = dotted(key);
         let (flag, kind) = owner(&name).ok_or_else(|| {
-            Error::spec(field.as_str(), "belongs to the host, not to a namespace of the container")
+            Error::spec(
+                field.as_str(),
+                "belongs to the host, not to a namespace of the container",
+            )
         })?;
         if !namespaces.has(flag) {
             return Err(Error::spec(
@@ -99,7 +102,10 @@ mod tests {
 
     #[test]
     fn both_spellings_name_one_file() {
-        for key in ["net.ipv4.conf.eth0/1.forwarding", "net/ipv4/conf/eth0.1/forwarding"] {
+        for key in [
+            "net.ipv4.conf.eth0/1.forwarding",
+            "net/ipv4/conf/eth0.1/forwarding",
+        ] {
             let found = check(key, libc::CLONE_NEWNET).unwrap();
             let expected = PathBuf::from("net/ipv4/conf/eth0.1/forwarding");
             assert_eq!(found, [(expected, "1".to_owned())], "{key}");
@@ -111,7 +117,12 @@ mod tests {
         assert!(check("kernel.panic", libc::CLONE_NEWIPC).is_err());
         assert!(check("kernel.shmmax", libc::CLONE_NEWNET).is_err());
         assert!(check("kernel.shmmax", libc::CLONE_NEWIPC).is_ok());
-        for key in ["net...kernel.panic", "net//../kernel/panic", "net.", "net/./x"] {
+        for key in [
+            "net...kernel.panic",
+            "net//../kernel/panic",
+            "net.",
+            "net/./x",
+        ] {
             assert!(check(key, libc::CLONE_NEWNET).is_err(), "{key}");
         }
     }

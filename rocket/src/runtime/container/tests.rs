@@ -26,7 +26,9 @@ fn a_small_spec_is_enough() {
 fn what_would_change_the_host_is_refused_by_its_place() {
     type Change = fn(&mut serde_json::Value);
     let cases: [(&str, Change); 9] = [
-        ("linux.namespaces", |v| v["linux"]["namespaces"] = serde_json::json!([])),
+        ("linux.namespaces", |v| {
+            v["linux"]["namespaces"] = serde_json::json!([])
+        }),
         ("hostname", |v| v["hostname"] = "x".into()),
         ("linux.sysctl.net.ipv4.x", |v| {
             v["linux"]["sysctl"] = serde_json::json!({"net.ipv4.x": "1"});
@@ -35,12 +37,16 @@ fn what_would_change_the_host_is_refused_by_its_place() {
             v["linux"]["uidMappings"] =
                 serde_json::json!([{"hostID": 1, "containerID": 0, "size": 1}]);
         }),
-        ("linux.intelRdt", |v| v["linux"]["intelRdt"] = serde_json::json!({})),
+        ("linux.intelRdt", |v| {
+            v["linux"]["intelRdt"] = serde_json::json!({})
+        }),
         ("linux.devices[0]", |v| {
             v["linux"]["devices"] =
                 serde_json::json!([{"path": "x", "type": "c", "major": 1, "minor": 3}]);
         }),
-        ("linux.maskedPaths", |v| v["linux"]["maskedPaths"] = serde_json::json!(["proc"])),
+        ("linux.maskedPaths", |v| {
+            v["linux"]["maskedPaths"] = serde_json::json!(["proc"])
+        }),
         ("linux.namespaces[2]", |v| {
             v["linux"]["namespaces"] =
                 serde_json::json!([{"type": "mount"}, {"type": "pid"}, {"type": "pid"}]);
@@ -64,7 +70,12 @@ fn users_come_first_among_namespaces_that_are_entered() {
         ]);
     }))
     .unwrap();
-    let order: Vec<&Path> = container.namespaces.joined.iter().map(|(_, p)| p.as_path()).collect();
+    let order: Vec<&Path> = container
+        .namespaces
+        .joined
+        .iter()
+        .map(|(_, p)| p.as_path())
+        .collect();
     assert_eq!(order, ["/u", "/p", "/n"].map(Path::new));
     assert!(container.namespaces.need_helper());
 }

@@ -5,10 +5,10 @@ use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
 use nix::sys::personality;
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
 use nix::sys::stat::{Mode, fstat, umask};
 use nix::sys::statfs::{FsType, fstatfs};
 use nix::unistd::{chdir, execve, getcwd, write};

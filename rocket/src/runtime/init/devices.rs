@@ -68,7 +68,10 @@ fn standard() -> Vec<Device> {
         uid: 0,
         gid: 0,
     };
-    let mut all: Vec<Device> = MEMORY.iter().map(|(name, minor)| device(name, 1, *minor)).collect();
+    let mut all: Vec<Device> = MEMORY
+        .iter()
+        .map(|(name, minor)| device(name, 1, *minor))
+        .collect();
     all.push(device("tty", 5, 0));
     all
 }
@@ -96,7 +99,14 @@ fn node(root: &OwnedFd, device: &Device, user_namespace: bool) -> Result<()> {
         return Ok(());
     }
     let (uid, gid) = (Uid::from_raw(device.uid), Gid::from_raw(device.gid));
-    fchownat(&directory, name, Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW).during(step)
+    fchownat(
+        &directory,
+        name,
+        Some(uid),
+        Some(gid),
+        AtFlags::AT_SYMLINK_NOFOLLOW,
+    )
+    .during(step)
 }
 
 /// What is there already must be the same device.

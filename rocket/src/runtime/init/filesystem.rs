@@ -117,7 +117,11 @@ impl Tree {
         }
         match beneath::open_plain(&self.root, &plan.destination, OFlag::O_PATH) {
             Err(Errno::ENOENT) => {
-                drop(beneath::make(&self.root, &plan.destination, Target::Directory)?);
+                drop(beneath::make(
+                    &self.root,
+                    &plan.destination,
+                    Target::Directory,
+                )?);
                 beneath::open_plain(&self.root, &plan.destination, OFlag::O_PATH)
             }
             other => other,
@@ -149,8 +153,7 @@ impl Tree {
     /// Takes away what the container must not read or write.
     fn seal(&self, container: &Container) -> Result<()> {
         for mounted in &self.sealed {
-            set(mounted, attr::RDONLY, Depth::One)
-                .during(|| "making a tmpfs read-only".into())?;
+            set(mounted, attr::RDONLY, Depth::One).during(|| "making a tmpfs read-only".into())?;
         }
         mask::read_only(&self.root, &container.read_only)?;
         mask::hide(&self.root, &container.masked)?;
@@ -190,14 +193,20 @@ pub fn set<F: AsFd>(fd: F, attributes: u64, depth: Depth) -> nix::Result<()> {
 
 /// A new file system, detached. A tmpfs is writable until all is in it.
 fn new(plan: &MountPlan) -> Result<OwnedFd> {
-    let Kind::New { fstype, parameters, .. } = &plan.kind else {
+    let Kind::New {
+        fstype, parameters, ..
+    } = &plan.kind
+    else {
         return Err(super::unexpected());
     };
     let name = fstype.to_string_lossy();
     let fs = mount::fsopen(fstype).during(|| format!("mounting {name}"))?;
     let refused = |what: &str, errno: Errno| {
         let said = mount::messages(&fs);
-        Error::refused(format!("mounting {name}{what}"), format!("{} {said}", errno.desc()))
+        Error::refused(
+            format!("mounting {name}{what}"),
+            format!("{} {said}", errno.desc()),
+        )
     };
     for parameter in parameters {
         let (key, result) = match parameter {

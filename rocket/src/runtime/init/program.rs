@@ -21,7 +21,11 @@ pub fn find(process: &ProcessPlan) -> Result<CString> {
     let candidates: Vec<PathBuf> = if at_place {
         vec![name.to_owned()]
     } else {
-        process.search.iter().map(|directory| directory.join(name)).collect()
+        process
+            .search
+            .iter()
+            .map(|directory| directory.join(name))
+            .collect()
     };
     let mut denied = false;
     for candidate in candidates {

@@ -62,9 +62,14 @@ pub fn set_streams(streams: &Streams, console: Option<&OwnedFd>, session: Sessio
         if session == Session::New {
             terminal::control(console).during(step)?;
         }
-        return (0..3).try_for_each(|target| dup_onto(console, target)).during(step);
+        return (0..3)
+            .try_for_each(|target| dup_onto(console, target))
+            .during(step);
     }
-    for (target, stream) in [&streams.input, &streams.output, &streams.error].iter().enumerate() {
+    for (target, stream) in [&streams.input, &streams.output, &streams.error]
+        .iter()
+        .enumerate()
+    {
         let target = target as i32;
         match stream {
             Stream::Inherit => {}
@@ -99,7 +104,8 @@ pub fn own_streams(uid: u32) -> Result<()> {
         match fchown(stream, Some(Uid::from_raw(uid)), None::<Gid>) {
             Ok(()) | Err(nix::Error::EPERM | nix::Error::EINVAL | nix::Error::EROFS) => {}
             Err(error) => {
-                Err(error).during(|| format!("giving stream {} to its user", stream.as_raw_fd()))?;
+                Err(error)
+                    .during(|| format!("giving stream {} to its user", stream.as_raw_fd()))?;
             }
         }
     }

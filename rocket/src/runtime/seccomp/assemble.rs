@@ -69,7 +69,11 @@ impl Table {
 
     /// Sets all numbers from this one on.
     pub fn from(&mut self, number: u32, leaf: Leaf) {
-        if self.ranges.last().is_some_and(|(start, _)| *start == number) {
+        if self
+            .ranges
+            .last()
+            .is_some_and(|(start, _)| *start == number)
+        {
             self.ranges.pop();
         }
         if self.ranges.last().is_none_or(|(_, before)| *before != leaf) {
@@ -89,7 +93,11 @@ pub fn program(tables: &[(Architecture, Table)], default: u32) -> Vec<Instructio
                 |(_, table)| search(&table.ranges),
             )
     };
-    let mut long = vec![load(OFFSET_NUMBER), jump(EQUAL, SKIPPED, 0, 1), ret(default)];
+    let mut long = vec![
+        load(OFFSET_NUMBER),
+        jump(EQUAL, SKIPPED, 0, 1),
+        ret(default),
+    ];
     let x32 = [vec![op(AND, X32 - 1)], table(Architecture::X32)].concat();
     long.extend(split(X32, table(Architecture::X86_64), x32));
     let short = [vec![load(OFFSET_NUMBER)], table(Architecture::X86)].concat();

@@ -531,7 +531,11 @@ mod tests {
             ("landlock_restrict_self", libc::SYS_landlock_restrict_self),
             ("mseal", libc::SYS_mseal),
         ] {
-            assert_eq!(find(name).map(|c| i64::from(c.x86_64)), Some(number), "{name}");
+            assert_eq!(
+                find(name).map(|c| i64::from(c.x86_64)),
+                Some(number),
+                "{name}"
+            );
         }
         assert!(find("no_such_call").is_none());
     }

@@ -60,7 +60,10 @@ fn the_default_profile_decides_by_number_argument_and_architecture() {
     assert_eq!(ask("io_uring_setup", [0; 6]), RET_ERRNO | ENOSYS);
     assert_eq!(ask("personality", [8, 0, 0, 0, 0, 0]), ALLOW);
     // ADDR_NO_RANDOMIZE
-    assert_eq!(ask("personality", [0x4_0000, 0, 0, 0, 0, 0]), RET_ERRNO | ENOSYS);
+    assert_eq!(
+        ask("personality", [0x4_0000, 0, 0, 0, 0, 0]),
+        RET_ERRNO | ENOSYS
+    );
     assert_eq!(ask("socket", [16, 3, 9, 0, 0, 0]), RET_ERRNO | 22);
     assert_eq!(ask("socket", [16, 3, 0, 0, 0, 0]), ALLOW);
     assert_eq!(run(&program, X86_64, 5000, [0; 6]), RET_ERRNO | ENOSYS);
@@ -93,20 +96,39 @@ fn calls_newer_than_a_profile_do_not_exist_instead_of_being_refused() {
         .unwrap();
     let program = compile(&rules).unwrap().program;
     assert_eq!(run(&program, X86_64, number("statx"), [0; 6]), ALLOW);
-    assert_eq!(run(&program, X86_64, number("read"), [0; 6]), RET_ERRNO | EPERM);
-    assert_eq!(run(&program, X86_64, number("clone3"), [0; 6]), RET_ERRNO | ENOSYS);
+    assert_eq!(
+        run(&program, X86_64, number("read"), [0; 6]),
+        RET_ERRNO | EPERM
+    );
+    assert_eq!(
+        run(&program, X86_64, number("clone3"), [0; 6]),
+        RET_ERRNO | ENOSYS
+    );
 }
 
 #[test]
 fn what_a_filter_cannot_do_is_refused_by_its_place() {
     let mut rules = LinuxSeccomp::default();
-    rules.set_syscalls(Some(vec![call("read", LinuxSeccompAction::ScmpActNotify, &[])]));
+    rules.set_syscalls(Some(vec![call(
+        "read",
+        LinuxSeccompAction::ScmpActNotify,
+        &[],
+    )]));
     let error = compile(&rules).unwrap_err().to_string();
     assert!(error.contains("linux.seccomp.syscalls[0]"), "{error}");
     let mut rules = LinuxSeccomp::default();
     let wrong = condition(6, LinuxSeccompOperator::ScmpCmpEq, 0, 0);
-    rules.set_syscalls(Some(vec![call("read", LinuxSeccompAction::ScmpActLog, &[wrong])]));
-    assert!(compile(&rules).unwrap_err().to_string().contains("argument 6"));
+    rules.set_syscalls(Some(vec![call(
+        "read",
+        LinuxSeccompAction::ScmpActLog,
+        &[wrong],
+    )]));
+    assert!(
+        compile(&rules)
+            .unwrap_err()
+            .to_string()
+            .contains("argument 6")
+    );
 }
 
 fn call(name: &str, action: LinuxSeccompAction, conditions: &[LinuxSeccompArg]) -> LinuxSyscall {

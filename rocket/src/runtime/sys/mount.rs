@@ -89,7 +89,12 @@ pub fn fsconfig_create(fs: &OwnedFd) -> nix::Result<()> {
     fsconfig(fs, 6, None, None)
 }
 
-fn fsconfig(fs: &OwnedFd, command: u32, key: Option<&CStr>, value: Option<&CStr>) -> nix::Result<()> {
+fn fsconfig(
+    fs: &OwnedFd,
+    command: u32,
+    key: Option<&CStr>,
+    value: Option<&CStr>,
+) -> nix::Result<()> {
     let pointer = |text: Option<&CStr>| text.map_or(std::ptr::null(), CStr::as_ptr);
     // SAFETY: both pointers are null or strings that live through the call; the commands
     // used here take nothing else.

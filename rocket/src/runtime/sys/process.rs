@@ -121,7 +121,11 @@ pub enum Close {
 /// will close them again.
 pub fn close_range(first: u32, last: u32, how: Close) -> nix::Result<()> {
     const CLOSE_RANGE_CLOEXEC: libc::c_uint = 4;
-    let flags = if how == Close::OnExec { CLOSE_RANGE_CLOEXEC } else { 0 };
+    let flags = if how == Close::OnExec {
+        CLOSE_RANGE_CLOEXEC
+    } else {
+        0
+    };
     // SAFETY: numbers only; who owns the descriptors never returns (see above).
     let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) };
     Errno::result(result).map(drop)
@@ -278,8 +282,7 @@ pub struct Scheduling {
 pub fn schedule(mut scheduling: Scheduling) -> nix::Result<()> {
     scheduling.size = size_of::<Scheduling>() as u32;
     // SAFETY: the structure is the kernel's first version and says its size.
-    let result =
-        unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const scheduling, 0) };
+    let result = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const scheduling, 0) };
     Errno::result(result).map(drop)
 }
 
@@ -322,7 +325,11 @@ pub fn set_domain_name(name: &str) -> nix::Result<()> {
 pub fn set_ids(uid: u32, gid: u32, groups: &[u32]) -> nix::Result<()> {
     // SAFETY: pointer and length belong together; the rest are numbers.
     unsafe {
-        Errno::result(libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()))?;
+        Errno::result(libc::syscall(
+            libc::SYS_setgroups,
+            groups.len(),
+            groups.as_ptr(),
+        ))?;
         Errno::result(libc::syscall(libc::SYS_setresgid, gid, gid, gid))?;
         Errno::result(libc::syscall(libc::SYS_setresuid, uid, uid, uid))?;
     }

@@ -8,7 +8,7 @@ use std::path::Path;
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
-use nix::sys::stat::{FileStat, Mode, SFlag, fchmodat, FchmodatFlags, fstatat, mkdirat};
+use nix::sys::stat::{FchmodatFlags, FileStat, Mode, SFlag, fchmodat, fstatat, mkdirat};
 use nix::unistd::{Gid, Uid, fchownat, symlinkat};
 
 use crate::runtime::beneath;
@@ -25,8 +25,12 @@ pub fn up(root: &OwnedFd, path: &Path, to: &OwnedFd) -> Result<()> {
     let about = nix::sys::stat::fstat(&from).during(step)?;
     // Opened anew: a mount's own descriptor is not for reading and writing.
     let to = openat(to, c".", flags | OFlag::O_CLOEXEC, Mode::empty()).during(step)?;
-    nix::unistd::fchown(&to, Some(Uid::from_raw(about.st_uid)), Some(Gid::from_raw(about.st_gid)))
-        .during(step)?;
+    nix::unistd::fchown(
+        &to,
+        Some(Uid::from_raw(about.st_uid)),
+        Some(Gid::from_raw(about.st_gid)),
+    )
+    .during(step)?;
     nix::sys::stat::fchmod(&to, Mode::from_bits_truncate(about.st_mode)).during(step)?;
     directory(from, &to, 0).during(step)
 }
@@ -60,7 +64,12 @@ fn entry(from: &Dir, to: &OwnedFd, name: &CStr, depth: usize) -> nix::Result<()>
             directory(openat(from, name, flags, Mode::empty())?, &below, depth + 1)?;
         }
         SFlag::S_IFREG => {
-            let mut source = File::from(openat(from, name, OFlag::O_RDONLY | nofollow, Mode::empty())?);
+            let mut source = File::from(openat(
+                from,
+                name,
+                OFlag::O_RDONLY | nofollow,
+                Mode::empty(),
+            )?);
             let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | nofollow;
             let mut target = File::from(openat(to, name, flags, Mode::S_IRUSR | Mode::S_IWUSR)?);
             std::io::copy(&mut source, &mut target)
@@ -75,7 +84,13 @@ fn entry(from: &Dir, to: &OwnedFd, name: &CStr, depth: usize) -> nix::Result<()>
 
 fn own<F: AsFd>(to: F, name: &CStr, about: &FileStat) -> nix::Result<()> {
     let (uid, gid) = (Uid::from_raw(about.st_uid), Gid::from_raw(about.st_gid));
-    fchownat(&to, name, Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW)?;
+    fchownat(
+        &to,
+        name,
+        Some(uid),
+        Some(gid),
+        AtFlags::AT_SYMLINK_NOFOLLOW,
+    )?;
     let link = SFlag::from_bits_truncate(about.st_mode) & SFlag::S_IFMT == SFlag::S_IFLNK;
     if link {
         return Ok(());

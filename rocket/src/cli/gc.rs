@@ -1,0 +1,43 @@
+//! `rocket gc`.
+
+use std::process::ExitCode;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::dirs::Dirs;
+use crate::pod::{Pods, collect};
+
+/// Removes pods that ended a while ago, what was given up while it was made, and addresses of
+/// pods that are gone.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// How long pods that ended are kept, for instance 30m or 24h
+    #[arg(long, value_name = "TIME", default_value = "30m")]
+    grace_period: SignedDuration,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(dirs: &Dirs, args: &Args) -> anyhow::Result<ExitCode> {
+    let pods = Pods::open(dirs)?;
+    let done = collect(dirs, &pods, args.grace_period, Timestamp::now())?;
+    if args.json {
+        super::print_json(&done)?;
+    } else {
+        for uuid in &done.marked {
+            println!("{uuid} ended");
+        }
+        for uuid in &done.removed {
+            println!("{uuid} removed");
+        }
+    }
+    for (uuid, error) in &done.failed {
+        eprintln!("rocket: pod {uuid}: {error}");
+    }
+    Ok(if done.failed.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(crate::FAILED)
+    })
+}

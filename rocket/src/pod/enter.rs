@@ -1,0 +1,48 @@
+//! Another program in an app that runs.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+
+use super::run::wait;
+use super::spec::{self, Place};
+use super::{App, AppProcess, Manifest};
+use crate::runtime::exec::Entry;
+
+/// Runs `command` beside the first process of `app`: as the same user, with the same rights
+/// and limits. Returns its exit status.
+///
+/// # Errors
+/// It cannot be started.
+pub fn enter(
+    manifest: &Manifest,
+    app: &App,
+    process: &AppProcess,
+    command: &[String],
+) -> anyhow::Result<u8> {
+    let volumes = std::collections::BTreeMap::new();
+    let place = Place {
+        files: &PathBuf::new(),
+        volumes: &volumes,
+        first: None,
+        range: None,
+        notify: None,
+        is_limited: false,
+    };
+    let spec = spec::spec(manifest, app, &place).with_context(|| format!("app {}", app.name))?;
+    let mut program = spec.process().clone().context("the app has no process")?;
+    program.set_args(Some(command.to_vec()));
+    let signals = wait::Signals::block().context("blocking signals")?;
+    let entry = Entry {
+        seccomp: spec
+            .linux()
+            .as_ref()
+            .and_then(|linux| linux.seccomp().clone()),
+        ..Entry::new(process.pid, program)?
+    };
+    let running = entry
+        .run()
+        .with_context(|| format!("entering app {}", app.name))?;
+    let ended = wait::until_all_ended(&signals, vec![(app.name.clone(), running)])?;
+    Ok(ended.into_iter().find_map(|app| app.status).unwrap_or(0))
+}
