@@ -23,6 +23,8 @@ pub mod registries;
 mod registry;
 pub mod source;
 pub mod store;
+#[cfg(test)]
+mod testing;
 pub mod trust;
 pub mod unpack;
 

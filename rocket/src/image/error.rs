@@ -130,7 +130,7 @@ impl Error {
         let path = path.to_owned();
         move |source| match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full {
-                object: format!("what {operation} it was for"),
+                object: "the image".to_owned(),
                 path,
             },
             _ => Self::Io {

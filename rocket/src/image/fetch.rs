@@ -157,27 +157,7 @@ pub fn keep(
     let id = store.put_blob(&found.manifest)?;
     let index = found.index.as_ref().map(|index| store.put_blob(index));
     store.put_blob(&found.config)?;
-    let layers = found.parsed.layers.iter().zip(&found.layers);
-    let kind = found.parsed.media_type.clone();
-    let record = Record {
-        manifest: Descriptor {
-            media_type: kind.unwrap_or_else(|| super::manifest::IMAGE.to_owned()),
-            digest: id,
-            size: found.manifest.len() as u64,
-            artifact_type: None,
-            platform: None,
-            annotations: None,
-        },
-        index: index.transpose()?,
-        config: found.parsed.config.clone(),
-        layers: layers
-            .map(|(blob, expected)| Layer {
-                diff_id: expected.diff_id,
-                blob: blob.clone(),
-            })
-            .collect(),
-        fetched: Timestamp::now(),
-    };
+    let record = record(id, index.transpose()?, found);
     let name = Name {
         name: source.to_string(),
         id,
@@ -187,4 +167,28 @@ pub fn keep(
     store.put_image(&record, &name)?;
     let image = store.load(&id, &name.name, verified)?;
     image.ok_or_else(|| Error::absent(&name.name))
+}
+
+fn record(id: Digest, index: Option<Digest>, found: &Found) -> Record {
+    let layers = found.parsed.layers.iter().zip(&found.layers);
+    let kind = found.parsed.media_type.clone();
+    Record {
+        manifest: Descriptor {
+            media_type: kind.unwrap_or_else(|| super::manifest::IMAGE.to_owned()),
+            digest: id,
+            size: found.manifest.len() as u64,
+            artifact_type: None,
+            platform: None,
+            annotations: None,
+        },
+        index,
+        config: found.parsed.config.clone(),
+        layers: layers
+            .map(|(blob, expected)| Layer {
+                diff_id: expected.diff_id,
+                blob: blob.clone(),
+            })
+            .collect(),
+        fetched: Timestamp::now(),
+    }
 }

@@ -113,6 +113,8 @@ pub struct ImageManifest {
 }
 
 /// What a manifest's bytes are.
+// There is one at a time, and it is taken apart at once.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Manifest {
     /// A list, of which one is for this machine.

@@ -6,7 +6,13 @@
 
 mod client;
 mod download;
+mod error;
+mod pauses;
+mod tls;
 mod token;
+
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -28,8 +34,8 @@ use super::unpack::Expected;
 use super::{Error, Image};
 
 use client::Client;
-pub use client::RegistryError;
 use download::Downloads;
+pub use error::RegistryError;
 
 /// How deep an index may name indexes.
 const MAX_DEPTH: usize = 3;

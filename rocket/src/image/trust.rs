@@ -102,25 +102,8 @@ pub enum TrustError {
         prefix: String,
     },
     /// Nobody whom the policy names has signed it.
-    #[error(
-        "{scope} ({digest}) is not trusted: the policy for {prefix:?} in {file} wants a \
-         signature by {keys}, and {found}. Sign it with the key, or name the image by its \
-         digest (@{digest}), or pass --insecure-options=image"
-    )]
-    Unsigned {
-        /// Name of the image.
-        scope: String,
-        /// Its digest.
-        digest: Digest,
-        /// The policy's prefix.
-        prefix: String,
-        /// The policy's file.
-        file: String,
-        /// Fingerprints of its keys.
-        keys: String,
-        /// What there was instead.
-        found: String,
-    },
+    #[error(transparent)]
+    Unsigned(Box<Unsigned>),
     /// What is in the store was let pass by another rule than the one of today.
     #[error(
         "{scope} ({digest}) is in the store, but was let in as {how:?}, which the policy of \
@@ -138,6 +121,28 @@ pub enum TrustError {
     /// A policy that cannot be read decides nothing, so nothing is trusted.
     #[error(transparent)]
     Policy(#[from] policy::PolicyError),
+}
+
+/// What was demanded, and what there is.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{scope} ({digest}) is not trusted: the policy for {prefix:?} in {file} wants a signature \
+     by {keys}, and {found}. Sign it with the key, or name the image by its digest \
+     (@{digest}), or pass --insecure-options=image"
+)]
+pub struct Unsigned {
+    /// Name of the image.
+    pub scope: String,
+    /// Its digest.
+    pub digest: Digest,
+    /// The policy's prefix.
+    pub prefix: String,
+    /// The policy's file.
+    pub file: String,
+    /// Fingerprints of its keys.
+    pub keys: String,
+    /// What there was instead.
+    pub found: String,
 }
 
 /// What the policies demand of an image from this source.
@@ -234,14 +239,14 @@ pub fn judge(
         }),
         Err(found) => {
             let keys = policy.keys.iter().map(|key| key.fingerprint());
-            Err(TrustError::Unsigned {
+            Err(TrustError::Unsigned(Box::new(Unsigned {
                 digest: digests.first().copied().unwrap_or_else(|| Digest::of(b"")),
                 scope,
                 prefix: policy.prefix.clone(),
                 file: policy.file.display().to_string(),
                 keys: keys.collect::<Vec<_>>().join(" or "),
                 found,
-            })
+            })))
         }
     }
 }

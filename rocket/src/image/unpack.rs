@@ -5,8 +5,13 @@
 //! until then.
 
 mod content;
+mod describe;
 mod entries;
+mod look;
+mod number;
+mod path;
 mod pax;
+mod sparse;
 mod squeeze;
 mod tree;
 
@@ -221,7 +226,7 @@ fn build(
 ) -> Result<(Made, Digest), UnpackError> {
     let mut entries = Entries::new(Hashing::new(archive));
     let mut tree = Tree::new(root, limits);
-    while let Some(entry) = entries.next()? {
+    while let Some(entry) = entries.next_entry()? {
         tree.add(&entry, &mut entries)?;
     }
     let mut rest = entries.into_inner();

@@ -1,23 +1,8 @@
 //! Which capabilities an app has.
 
-use std::str::FromStr as _;
+use oci_spec::runtime::Capability;
 
-use caps::{Capability, CapsHashSet};
-
-/// What an app has unless it is told otherwise: what podman gives.
-const DEFAULT: [Capability; 11] = [
-    Capability::CAP_CHOWN,
-    Capability::CAP_DAC_OVERRIDE,
-    Capability::CAP_FOWNER,
-    Capability::CAP_FSETID,
-    Capability::CAP_KILL,
-    Capability::CAP_NET_BIND_SERVICE,
-    Capability::CAP_SETFCAP,
-    Capability::CAP_SETGID,
-    Capability::CAP_SETPCAP,
-    Capability::CAP_SETUID,
-    Capability::CAP_SYS_CHROOT,
-];
+use crate::runtime::caps::{BY_NUMBER, DEFAULT};
 
 /// A capability that there is not.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -33,18 +18,24 @@ pub fn decide(add: &[String], drop: &[String]) -> Result<Vec<String>, Capability
     let is_all = |names: &[String]| names.iter().any(|name| name.eq_ignore_ascii_case("all"));
     let added = parse(add)?;
     let dropped = parse(drop)?;
-    let mut set: CapsHashSet = match (is_all(add), is_all(drop)) {
-        (true, _) => caps::all(),
-        (false, true) => CapsHashSet::new(),
-        (false, false) => DEFAULT.into_iter().collect(),
+    let mut set: Vec<Capability> = match (is_all(add), is_all(drop)) {
+        (true, _) => BY_NUMBER.to_vec(),
+        (false, true) => Vec::new(),
+        (false, false) => DEFAULT.to_vec(),
     };
     set.extend(added);
-    for capability in dropped {
-        set.remove(&capability);
+    // In the order of their numbers, each once.
+    let is_kept =
+        |capability: &&Capability| set.contains(capability) && !dropped.contains(capability);
+    Ok(BY_NUMBER.iter().filter(is_kept).map(name).collect())
+}
+
+/// `CAP_…`, as runtime specs write it.
+fn name(capability: &Capability) -> String {
+    match serde_json::to_value(capability) {
+        Ok(serde_json::Value::String(name)) => name,
+        _ => format!("{capability:?}"),
     }
-    let mut sorted: Vec<Capability> = set.into_iter().collect();
-    sorted.sort_by_key(Capability::index);
-    Ok(sorted.iter().map(ToString::to_string).collect())
 }
 
 /// Names with or without `CAP_`, in any case.
@@ -59,7 +50,8 @@ fn parse(names: &[String]) -> Result<Vec<Capability>, CapabilityError> {
             } else {
                 format!("CAP_{upper}")
             };
-            Capability::from_str(&full).map_err(|_| CapabilityError(name.clone()))
+            let parsed = serde_json::from_value(full.into());
+            parsed.map_err(|_| CapabilityError(name.clone()))
         })
         .collect()
 }

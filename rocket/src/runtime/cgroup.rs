@@ -139,7 +139,7 @@ impl Cgroup {
                 limit.file, limit.value
             )
         };
-        match fs::write(self.path.join(&limit.file), &limit.value) {
+        match put(&self.path.join(&limit.file), &limit.value) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 if limit.optional {
                     return Ok(());
@@ -168,7 +168,7 @@ impl Cgroup {
 
     fn write(&self, file: &str, value: &str) -> Result<()> {
         let path = self.path.join(file);
-        fs::write(&path, value).during(|| format!("writing {value} to {}", path.display()))
+        put(&path, value).during(|| format!("writing {value} to {}", path.display()))
     }
 
     /// Puts a process into it.
@@ -315,6 +315,14 @@ fn inside(path: &Path) -> Result<PathBuf> {
     Ok(names)
 }
 
+/// Writes to a file that is there: in this file system none can be made.
+fn put(path: &Path, value: &str) -> io::Result<()> {
+    io::Write::write_all(
+        &mut fs::File::options().write(true).open(path)?,
+        value.as_bytes(),
+    )
+}
+
 /// Passes controllers on, from the root of the hierarchy to the parent of the group.
 /// Those that cannot be are missed when a limit needs them, which says so.
 fn enable_controllers(mount: &Path, relative: &Path) -> Result<()> {
@@ -330,9 +338,9 @@ fn enable_controllers(mount: &Path, relative: &Path) -> Result<()> {
             .map(|wanted| format!("+{wanted}"))
             .collect();
         let control = directory.join("cgroup.subtree_control");
-        if !missing.is_empty() && fs::write(&control, missing.join(" ")).is_err() {
+        if !missing.is_empty() && put(&control, &missing.join(" ")).is_err() {
             for one in missing {
-                let _ = fs::write(&control, one);
+                let _ = put(&control, &one);
             }
         }
         directory.push(name);

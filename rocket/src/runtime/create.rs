@@ -189,45 +189,73 @@ impl Making<'_> {
         mine: &Channel,
         its: Channel,
     ) -> Result<Made> {
-        let helper = match self.clone(libc::CLONE_FILES as u64)? {
-            Forked::Parent(helper) => helper,
-            Forked::Child => {
-                let flags = self.container.namespaces.new & CLONED as u64;
-                let forked = enter(&joined, &self.container.time_offsets).and_then(|()| {
-                    process::clone3(flags | libc::CLONE_PARENT as u64, None)
-                        .during(|| "making the container's process".into())
-                });
-                match forked {
-                    Ok(Forked::Child) => {
-                        mine.close_copy();
-                        self.init(sources, Vec::new()).run(its)
+        let helper = Helper::new()?;
+        let forked = self.clone(libc::CLONE_FILES as u64)?;
+        // Owned out here: what the helper drops, it closes for us as well.
+        let mut parts = Some((sources, its));
+        helper.make(forked, || {
+            let flags = self.container.namespaces.new & CLONED as u64;
+            enter(&joined, &self.container.time_offsets)?;
+            let forked = process::clone3(flags | libc::CLONE_PARENT as u64, None)
+                .during(|| "making the container's process".into())?;
+            match forked {
+                Forked::Parent(made) => Ok(made),
+                Forked::Child => {
+                    mine.close_copy();
+                    if let Some((sources, its)) = parts.take() {
+                        self.init(sources, Vec::new()).run(its);
                     }
-                    Ok(Forked::Parent(made)) => tell(&its, made),
-                    Err(error) => {
-                        let _ = its.send(&Message::Failed(error.in_one_line()));
-                        process::exit_now(1)
-                    }
+                    process::exit_now(1)
                 }
             }
-        };
-        users::reap(&helper.pidfd);
-        drop(its);
-        match mine.receive().during(|| "listening to the helper".into())? {
-            Some((Message::Made(pid, fd), _)) => Ok(Made {
-                pid: Pid::from_raw(pid),
-                pidfd: process::adopt(fd),
-            }),
-            Some((Message::Failed(why), _)) => Err(Error::Child(why)),
-            _ => Err(Error::Vanished),
-        }
+        })
     }
 }
 
-/// The helper's last word.
-pub fn tell(channel: &Channel, made: Made) -> ! {
-    use std::os::fd::IntoRawFd;
-    let _ = channel.send(&Message::Made(made.pid.as_raw(), made.pidfd.into_raw_fd()));
-    process::exit_now(0)
+/// How a helper tells what it made. The new process talks over another channel: it may be
+/// faster.
+#[derive(Debug)]
+pub struct Helper {
+    mine: Channel,
+    its: Channel,
+}
+
+impl Helper {
+    /// Before the helper is made.
+    pub fn new() -> Result<Self> {
+        let (mine, its) = Channel::pair().during(|| "making a socket".into())?;
+        Ok(Self { mine, its })
+    }
+
+    /// In the helper: makes a process, tells of it, and ends. In its parent: what it told.
+    pub fn make(self, forked: Forked, work: impl FnOnce() -> Result<Made>) -> Result<Made> {
+        let helper = match forked {
+            Forked::Parent(helper) => helper,
+            Forked::Child => {
+                use std::os::fd::IntoRawFd;
+                let message = match work() {
+                    Ok(made) => Message::Made(made.pid.as_raw(), made.pidfd.into_raw_fd()),
+                    Err(error) => Message::Failed(error.in_one_line()),
+                };
+                let _ = self.its.send(&message);
+                process::exit_now(0)
+            }
+        };
+        users::reap(&helper.pidfd);
+        match self
+            .mine
+            .received()
+            .during(|| "listening to the helper".into())?
+        {
+            Some(Message::Made(pid, fd)) => Ok(Made {
+                pid: Pid::from_raw(pid),
+                pidfd: process::adopt(fd),
+            }),
+            Some(Message::Failed(why)) => Err(Error::Child(why)),
+            // What it made, if anything, ends when it hears nothing from us.
+            _ => Err(Error::Vanished),
+        }
+    }
 }
 
 /// Enters namespaces; a new one for time is for the processes made afterwards.

@@ -18,7 +18,7 @@ use oci_spec::runtime::{LinuxSeccomp, Process};
 
 use super::cgroup::Cgroup;
 use super::container::ProcessPlan;
-use super::create::{Running, refuse_threads, set_limits, set_oom_score, started, tell};
+use super::create::{Helper, Running, refuse_threads, set_limits, set_oom_score, started};
 use super::error::{During, Error, Result};
 use super::init::{self, credentials, program, terminal};
 use super::seccomp::{self, Filter};
@@ -140,32 +140,23 @@ impl Entering<'_> {
             process::pin(&self.plan.affinity.0).during(|| "choosing CPUs".into())?;
         }
         let directory = cgroup.map(Cgroup::directory);
-        let helper = match process::clone3(libc::CLONE_FILES as u64, directory).during(step)? {
-            Forked::Parent(helper) => helper,
-            Forked::Child => {
-                let forked = self
-                    .enter()
-                    .and_then(|()| process::clone3(libc::CLONE_PARENT as u64, None).during(step));
-                match forked {
-                    Ok(Forked::Child) => {
-                        mine.close_copy();
-                        self.become_or_tell(its)
+        let helper = Helper::new()?;
+        let forked = process::clone3(libc::CLONE_FILES as u64, directory).during(step)?;
+        // Owned out here: what the helper drops, it closes for us as well.
+        let mut its = Some(its);
+        helper.make(forked, || {
+            self.enter()?;
+            match process::clone3(libc::CLONE_PARENT as u64, None).during(step)? {
+                Forked::Parent(made) => Ok(made),
+                Forked::Child => {
+                    mine.close_copy();
+                    if let Some(its) = its.take() {
+                        self.become_or_tell(its);
                     }
-                    Ok(Forked::Parent(made)) => tell(&its, made),
-                    Err(error) => fail(&its, &error),
+                    process::exit_now(1)
                 }
             }
-        };
-        users::reap(&helper.pidfd);
-        drop(its);
-        match mine.receive().during(|| "listening to the helper".into())? {
-            Some((Message::Made(pid, fd), _)) => Ok(Made {
-                pid: Pid::from_raw(pid),
-                pidfd: process::adopt(fd),
-            }),
-            Some((Message::Failed(why), _)) => Err(Error::Child(why)),
-            _ => Err(Error::Vanished),
-        }
+        })
     }
 
     fn enter(&self) -> Result<()> {
@@ -178,7 +169,8 @@ impl Entering<'_> {
 
     fn become_or_tell(&self, mut channel: Channel) -> ! {
         let Err(error) = self.become_program(&mut channel);
-        fail(&channel, &error)
+        let _ = channel.send(&Message::Failed(error.in_one_line()));
+        process::exit_now(1)
     }
 
     fn become_program(&self, channel: &mut Channel) -> Result<Infallible> {
@@ -221,11 +213,6 @@ impl Entering<'_> {
         }
         .execute(&program, channel, || Ok(()))
     }
-}
-
-fn fail(channel: &Channel, error: &Error) -> ! {
-    let _ = channel.send(&Message::Failed(error.in_one_line()));
-    process::exit_now(1)
 }
 
 /// Kills the process unless it is taken out.

@@ -118,6 +118,15 @@ impl Channel {
         poll(&mut polled, PollTimeout::ZERO).is_ok() && hung(&polled[0])
     }
 
+    /// The message that is there already; nothing if there is none.
+    pub fn received(&self) -> nix::Result<Option<Message>> {
+        let mut polled = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
+        if poll(&mut polled, PollTimeout::ZERO)? == 0 {
+            return Ok(None);
+        }
+        Ok(self.receive()?.map(|(message, _)| message))
+    }
+
     /// The next message and the descriptor that came with it; nothing if the other end is
     /// closed.
     pub fn receive(&self) -> nix::Result<Option<(Message, Option<OwnedFd>)>> {

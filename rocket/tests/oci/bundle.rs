@@ -28,7 +28,9 @@ impl From<Output> for Said {
         use std::os::unix::process::ExitStatusExt;
         let status = output.status;
         Self {
-            status: status.code().unwrap_or_else(|| 128 + status.signal().unwrap()),
+            status: status
+                .code()
+                .unwrap_or_else(|| 128 + status.signal().unwrap()),
             out: String::from_utf8_lossy(&output.stdout).into_owned(),
             err: String::from_utf8_lossy(&output.stderr).into_owned(),
         }
@@ -158,7 +160,12 @@ impl Bundle {
 
     /// A name nobody else has on this host: it is also that of the control group.
     pub fn id(&self) -> String {
-        self.path().file_name().unwrap().to_str().unwrap().to_owned()
+        self.path()
+            .file_name()
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .to_owned()
     }
 
     /// Runs the container to its end.

@@ -9,7 +9,12 @@ use crate::bundle::{Bundle, until_ended};
 #[test]
 fn the_status_of_the_program_is_that_of_run() {
     assert_eq!(Bundle::new("exit 7").run().status, 7);
-    assert_eq!(Bundle::new("kill -KILL $$; echo alive; exit 3").run().status, 3);
+    assert_eq!(
+        Bundle::new("kill -KILL $$; echo alive; exit 3")
+            .run()
+            .status,
+        3
+    );
     let killed = Bundle::new("exec sh -c 'kill -TERM 1; sleep 100' & kill -9 $!; wait $!");
     assert_eq!(killed.run().status, 137);
 }
@@ -17,7 +22,10 @@ fn the_status_of_the_program_is_that_of_run() {
 #[test]
 fn streams_go_straight_through() {
     let said = Bundle::new("echo out; echo err >&2").run();
-    assert_eq!((said.status, said.out.as_str(), said.err.as_str()), (0, "out\n", "err\n"));
+    assert_eq!(
+        (said.status, said.out.as_str(), said.err.as_str()),
+        (0, "out\n", "err\n")
+    );
 }
 
 #[test]
@@ -41,22 +49,53 @@ fn states_follow_each_other() {
     let id = bundle.id();
     bundle.create(&["--pid-file", "pid"]);
     let state = bundle.state();
-    assert_eq!((&state["status"], &state["ociVersion"]), (&json!("created"), &json!("1.2.0")));
+    assert_eq!(
+        (&state["status"], &state["ociVersion"]),
+        (&json!("created"), &json!("1.2.0"))
+    );
     let pid = fs::read_to_string(bundle.path().join("pid")).unwrap();
     assert_eq!(state["pid"].to_string(), pid);
     assert_eq!(bundle.out(), "");
     bundle.oci(&["start", &id]).ok();
     assert_eq!(bundle.state()["status"], "running");
-    assert!(bundle.oci(&["start", &id]).failed().contains("cannot start a container that is running"));
-    assert!(bundle.oci(&["delete", &id]).failed().contains("not stopped: running"));
-    assert!(bundle.oci(&["create", &id]).failed().contains("already exists"));
+    assert!(
+        bundle
+            .oci(&["start", &id])
+            .failed()
+            .contains("cannot start a container that is running")
+    );
+    assert!(
+        bundle
+            .oci(&["delete", &id])
+            .failed()
+            .contains("not stopped: running")
+    );
+    assert!(
+        bundle
+            .oci(&["create", &id])
+            .failed()
+            .contains("already exists")
+    );
     bundle.oci(&["kill", &id, "KILL"]).ok();
     until_ended(pid.parse().unwrap());
     let state = bundle.state();
-    assert_eq!((&state["status"], &state["pid"]), (&json!("stopped"), &json!(0)));
-    assert!(bundle.oci(&["kill", &id, "KILL"]).failed().contains("container not running"));
+    assert_eq!(
+        (&state["status"], &state["pid"]),
+        (&json!("stopped"), &json!(0))
+    );
+    assert!(
+        bundle
+            .oci(&["kill", &id, "KILL"])
+            .failed()
+            .contains("container not running")
+    );
     bundle.oci(&["delete", &id]).ok();
-    assert!(bundle.oci(&["state", &id]).failed().contains("does not exist"));
+    assert!(
+        bundle
+            .oci(&["state", &id])
+            .failed()
+            .contains("does not exist")
+    );
     bundle.oci(&["delete", "--force", &id]).ok();
     assert_eq!(bundle.out(), "begun\n");
 }
@@ -70,15 +109,39 @@ fn another_program_runs_in_the_same_namespaces() {
     let script = "hostname; cat /proc/1/comm; for n in pid net ipc uts mnt cgroup; do \
                   [ $(readlink /proc/1/ns/$n) = $(readlink /proc/self/ns/$n) ] || echo $n; done; \
                   echo $A; pwd; exit 5";
-    let said = bundle.oci(&["exec", "-e", "A=b", "--cwd", "/tmp", &id, "sh", "-c", script]);
-    assert_eq!((said.status, said.out.as_str()), (5, "box\ntail\nb\n/tmp\n"), "{}", said.err);
+    let said = bundle.oci(&[
+        "exec", "-e", "A=b", "--cwd", "/tmp", &id, "sh", "-c", script,
+    ]);
+    assert_eq!(
+        (said.status, said.out.as_str()),
+        (5, "box\ntail\nb\n/tmp\n"),
+        "{}",
+        said.err
+    );
     let process = json!({"user": {"uid": 33, "gid": 33}, "cwd": "/", "args": ["id", "-u"]});
     fs::write(bundle.path().join("process.json"), process.to_string()).unwrap();
-    assert_eq!(bundle.oci(&["exec", "--process", "process.json", &id]).ok(), "33\n");
+    assert_eq!(
+        bundle.oci(&["exec", "--process", "process.json", &id]).ok(),
+        "33\n"
+    );
     let nothing = bundle.oci(&["exec", &id, "nothing"]);
     assert!(nothing.failed().contains("executable file not found"));
-    bundle.oci(&["exec", "-d", "--pid-file", "execpid", &id, "sh", "-c", "exec sleep 1000"]).ok();
-    let pid: i32 = fs::read_to_string(bundle.path().join("execpid")).unwrap().parse().unwrap();
+    // It would hold on to a pipe to the test.
+    let words = ["exec", "-d", "--pid-file", "execpid", &id, "sleep", "1000"];
+    let mut command = bundle.command(&words);
+    let null = std::process::Stdio::null;
+    assert!(
+        command
+            .stdout(null())
+            .stderr(null())
+            .status()
+            .unwrap()
+            .success()
+    );
+    let pid: i32 = fs::read_to_string(bundle.path().join("execpid"))
+        .unwrap()
+        .parse()
+        .unwrap();
     let pids = bundle.oci(&["ps", "--format", "json", &id]).ok();
     let pids: Vec<i32> = serde_json::from_str(&pids).unwrap();
     assert!(pids.contains(&pid) && pids.len() == 2, "{pids:?}");
@@ -94,7 +157,12 @@ fn a_paused_container_stands_still() {
     bundle.oci(&["start", &id]).ok();
     bundle.oci(&["pause", &id]).ok();
     assert_eq!(bundle.state()["status"], "paused");
-    assert!(bundle.oci(&["exec", &id, "true"]).failed().contains("paused"));
+    assert!(
+        bundle
+            .oci(&["exec", &id, "true"])
+            .failed()
+            .contains("paused")
+    );
     bundle.oci(&["resume", &id]).ok();
     assert_eq!(bundle.state()["status"], "running");
     assert!(bundle.oci(&["resume", &id]).failed().contains("not paused"));
@@ -165,7 +233,11 @@ fn a_hook_that_fails_takes_the_container_with_it() {
     });
     let said = bundle.run();
     assert_eq!((said.status, said.out.as_str()), (1, ""));
-    assert!(said.err.contains("createRuntime[0], /bin/false"), "{}", said.err);
+    assert!(
+        said.err.contains("createRuntime[0], /bin/false"),
+        "{}",
+        said.err
+    );
     assert_eq!(bundle.oci(&["list", "-q"]).ok(), "");
 }
 
@@ -173,8 +245,8 @@ fn a_hook_that_fails_takes_the_container_with_it() {
 fn a_terminal_goes_to_the_console_socket() {
     use std::io::Read;
     use std::os::unix::net::UnixListener;
-    let bundle = Bundle::new("tty; stty size; [ -c /dev/console ] && echo done; read line")
-        .with(|config| {
+    let bundle =
+        Bundle::new("tty; stty size; [ -c /dev/console ] && echo done; read line").with(|config| {
             config["process"]["terminal"] = json!(true);
             config["process"]["consoleSize"] = json!({"height": 11, "width": 22});
         });
@@ -205,7 +277,10 @@ fn features_and_lists_are_json() {
     bundle.create(&[]);
     let list: serde_json::Value =
         serde_json::from_str(&bundle.oci(&["list", "--format", "json"]).ok()).unwrap();
-    assert_eq!((&list[0]["id"], &list[0]["status"]), (&json!(bundle.id()), &json!("created")));
+    assert_eq!(
+        (&list[0]["id"], &list[0]["status"]),
+        (&json!(bundle.id()), &json!("created"))
+    );
     assert!(bundle.oci(&["list"]).ok().starts_with("ID "));
     bundle.delete();
 }
@@ -241,6 +316,9 @@ fn limits_on_a_host_with_old_control_groups_are_refused() {
         assert_eq!(bundle.says(), "77\n");
     } else {
         let error = bundle.run().failed();
-        assert!(error.contains("pids.max") && error.contains("cgroup v2"), "{error}");
+        assert!(
+            error.contains("pids.max") && error.contains("cgroup v2"),
+            "{error}"
+        );
     }
 }

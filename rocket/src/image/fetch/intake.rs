@@ -68,23 +68,44 @@ fn take_layer(
     options: &FetchOptions,
     progress: &Progress,
 ) -> Result<(), Error> {
-    let there = |was_there| progress.layer(&layer.digest, layer.size, was_there);
+    let was_there = store.has_layer(layer) || {
+        let short = &layer.digest.hex()[..12];
+        let waiting = || progress.note(&format!("layer {short}: another rocket is fetching it"));
+        let lock = store.lock_layer(&layer.digest, waiting)?;
+        if is_there_now(store, layer, options)? {
+            lock.discard()?;
+            true
+        } else {
+            fill(store, place, layer, bytes, options, progress, lock)?;
+            false
+        }
+    };
+    progress.layer(&layer.digest, layer.size, was_there);
+    Ok(())
+}
+
+/// Whether somebody else fetched it meanwhile, or its bytes are there without the tree,
+/// which then is made.
+fn is_there_now(store: &Store, layer: &Expected, options: &FetchOptions) -> Result<bool, Error> {
     if store.has_layer(layer) {
-        there(true);
-        return Ok(());
+        return Ok(true);
     }
-    let lock = store.lock_layer(&layer.digest)?;
-    if store.has_layer(layer) {
-        lock.discard()?;
-        there(true);
-        return Ok(());
-    }
-    if store.blob_path(&layer.digest).is_file() {
+    let has_bytes = store.blob_path(&layer.digest).is_file();
+    if has_bytes {
         store.unpack_again(layer, &options.limits)?;
-        lock.discard()?;
-        there(true);
-        return Ok(());
     }
+    Ok(has_bytes)
+}
+
+fn fill(
+    store: &Store,
+    place: usize,
+    layer: &Expected,
+    bytes: &dyn Bytes,
+    options: &FetchOptions,
+    progress: &Progress,
+    lock: LayerLock,
+) -> Result<(), Error> {
     let before = lock.fetched()?;
     let add = || {
         let source = bytes.open(place, &lock)?;
@@ -97,16 +118,12 @@ fn take_layer(
         lock.reset()?;
         added = add();
     }
-    match added {
-        Ok(()) => there(false),
-        Err(error) => {
-            if !bytes.resumes() || is_wrong(&error) || matches!(error, Error::Full { .. }) {
-                lock.discard()?;
-            }
-            return Err(error);
-        }
+    if let Err(error) = &added
+        && (!bytes.resumes() || is_wrong(error) || matches!(error, Error::Full { .. }))
+    {
+        lock.discard()?;
     }
-    Ok(())
+    added
 }
 
 /// Whether the bytes are not those that they should be.

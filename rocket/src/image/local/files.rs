@@ -147,7 +147,7 @@ pub fn is_docker(path: &Path) -> Result<bool, Error> {
         source,
     };
     for _ in 0..MAX_ENTRIES {
-        let Some(entry) = entries.next().map_err(broken)? else {
+        let Some(entry) = entries.next_entry().map_err(broken)? else {
             break;
         };
         match plain(&entry.name).as_deref() {
@@ -183,7 +183,7 @@ fn members(path: &Path, file: &File) -> Result<HashMap<String, Member>, Error> {
     let size = file.metadata().map_err(Error::io("reading", path))?.len();
     let mut entries = Entries::new(Seeking { file, at: 0, size });
     let mut members = HashMap::new();
-    while let Some(entry) = entries.next().map_err(broken)? {
+    while let Some(entry) = entries.next_entry().map_err(broken)? {
         let Some(name) = plain(&entry.name) else {
             continue;
         };

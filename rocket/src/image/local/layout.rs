@@ -3,7 +3,7 @@
 use super::super::Error;
 use super::super::digest::Digest;
 use super::super::fetch::Found;
-use super::super::manifest::{Descriptor, Index, MAX_MANIFEST, Manifest, parse};
+use super::super::manifest::{Descriptor, ImageManifest, Index, MAX_MANIFEST, Manifest, parse};
 use super::super::platform::Machine;
 use super::files::Files;
 use super::{LocalImage, config, content, expectations};
@@ -36,28 +36,12 @@ pub fn open(files: Files, image: Option<&str>) -> Result<LocalImage, Error> {
     let first = choose(&files, &index, &candidates, image)?;
     let mut named_by = None;
     let mut descriptor = first;
+    let name = files.path().display().to_string();
     for _ in 0..MAX_DEPTH {
         let bytes = content(&files, &descriptor, MAX_MANIFEST)?;
-        let name = files.path().display().to_string();
         let parsed = parse(&bytes).map_err(|source| Error::Manifest(name.clone(), source))?;
         match parsed {
-            Manifest::Image(parsed) => {
-                let check = parsed.check_is_image();
-                check.map_err(|source| Error::Manifest(name.clone(), source))?;
-                let config = config(&files, &parsed)?;
-                let blobs = parsed.layers.iter().map(|layer| layer.digest.hex());
-                return Ok(LocalImage {
-                    places: blobs.map(|hex| format!("blobs/sha256/{hex}")).collect(),
-                    found: Found {
-                        layers: expectations(&name, &parsed, &config)?,
-                        manifest: bytes,
-                        parsed,
-                        index: named_by,
-                        config,
-                    },
-                    files,
-                });
-            }
+            Manifest::Image(parsed) => return local_image(files, bytes, parsed, named_by),
             Manifest::Index(index) => {
                 descriptor = for_this_machine(&name, &index)?;
                 named_by = Some(bytes);
@@ -65,6 +49,30 @@ pub fn open(files: Files, image: Option<&str>) -> Result<LocalImage, Error> {
         }
     }
     Err(files.wrong("index.json", "indexes name indexes too deep"))
+}
+
+fn local_image(
+    files: Files,
+    manifest: Vec<u8>,
+    parsed: ImageManifest,
+    index: Option<Vec<u8>>,
+) -> Result<LocalImage, Error> {
+    let name = files.path().display().to_string();
+    let check = parsed.check_is_image();
+    check.map_err(|source| Error::Manifest(name.clone(), source))?;
+    let config = config(&files, &parsed)?;
+    let blobs = parsed.layers.iter().map(|layer| layer.digest.hex());
+    Ok(LocalImage {
+        places: blobs.map(|hex| format!("blobs/sha256/{hex}")).collect(),
+        found: Found {
+            layers: expectations(&name, &parsed, &config)?,
+            manifest,
+            parsed,
+            index,
+            config,
+        },
+        files,
+    })
 }
 
 /// The manifest of an index that is for this machine.

@@ -1,174 +1,29 @@
 //! Requests to one registry.
 
-use std::io;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use reqwest::header::{ACCEPT, AUTHORIZATION, RANGE, RETRY_AFTER, WWW_AUTHENTICATE};
-use reqwest::{Certificate, RequestBuilder, Response, StatusCode, redirect};
+use reqwest::{RequestBuilder, Response, StatusCode};
 use tokio::sync::Mutex;
 use url::Url;
 
-use super::super::digest::{Digest, DigestError};
+use super::super::digest::Digest;
 use super::super::manifest::{Descriptor, MAX_MANIFEST, accepted};
 use super::super::registries::{Credentials, Endpoint};
+use super::error::RegistryError;
+use super::pauses::Pauses;
+use super::tls::{authorities, no_downgrade};
 use super::token::{Answer, Challenge};
-
-/// Certificates of the host's trusted authorities.
-const SYSTEM_CA: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 /// Time to make a connection, and time without a byte.
 const CONNECT: Duration = Duration::from_secs(15);
 const SILENCE: Duration = Duration::from_secs(30);
-
-/// Redirections that are followed, one after the other.
-const REDIRECTS: usize = 5;
-
-/// How often something is asked for, and how long it takes until the second time; each time
-/// after that twice as long.
-const ATTEMPTS: u32 = 5;
-const PAUSE: Duration = Duration::from_millis(200);
-
-/// Longest pause that a registry may ask for.
-const MAX_PAUSE: Duration = Duration::from_secs(60);
 
 /// Longest answer of a token service, and longest complaint, in bytes.
 const MAX_TOKEN: u64 = 64 << 10;
 const MAX_COMPLAINT: u64 = 4 << 10;
 
 const USER_AGENT: &str = concat!("rocket/", env!("CARGO_PKG_VERSION"));
-
-/// Why a registry gave nothing.
-#[derive(Debug, thiserror::Error)]
-pub enum RegistryError {
-    /// No thread could be started.
-    #[error("starting what fetches")]
-    Runtime(#[source] io::Error),
-    /// Certificates, proxies.
-    #[error("preparing requests to {host}")]
-    Client {
-        /// Which registry.
-        host: String,
-        /// Why.
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// Authorities that cannot be read.
-    #[error("reading authorities from {}", .path.display())]
-    Authorities {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// A name that makes no address.
-    #[error("asking {host}: {what}")]
-    Address {
-        /// Which registry.
-        host: String,
-        /// What is wrong.
-        what: String,
-    },
-    /// No answer, or not all of it.
-    #[error("asking {host} for {what}")]
-    Send {
-        /// Which registry.
-        host: String,
-        /// For what.
-        what: String,
-        /// Why.
-        source: reqwest::Error,
-    },
-    /// An answer that is none.
-    #[error("{host} answered {status} when asked for {what}{complaint}")]
-    Status {
-        /// Which registry.
-        host: String,
-        /// Its answer.
-        status: StatusCode,
-        /// What it was asked for.
-        what: String,
-        /// What it said about it.
-        complaint: String,
-        /// When it wants to be asked again.
-        after: Option<Duration>,
-    },
-    /// It wants to know who we are, and does not like what we say.
-    #[error(
-        "{host} does not let us have {what}: {why}. Credentials are in auth.json in /etc/rocket"
-    )]
-    Unauthorized {
-        /// Which registry.
-        host: String,
-        /// What it was asked for.
-        what: String,
-        /// What happened.
-        why: String,
-    },
-    /// More bytes than there may be.
-    #[error("{host} sends more than {most} bytes for {what}")]
-    Long {
-        /// Which registry.
-        host: String,
-        /// What it was asked for.
-        what: String,
-        /// How many there may be.
-        most: u64,
-    },
-    /// Other bytes than were asked for.
-    #[error("{host} sends {found} when asked for {expected}")]
-    Digest {
-        /// Which registry.
-        host: String,
-        /// What it was asked for.
-        expected: Digest,
-        /// What came.
-        found: Digest,
-    },
-    /// A digest that is none.
-    #[error(transparent)]
-    NoDigest(#[from] DigestError),
-    /// Other bytes than those that were asked for, in the middle.
-    #[error("{host} sends another part of {what} than was asked for")]
-    Range {
-        /// Which registry.
-        host: String,
-        /// What it was asked for.
-        what: String,
-    },
-    /// The bytes cannot be written down.
-    #[error("writing what was fetched")]
-    Write(#[source] io::Error),
-    /// Indexes in indexes.
-    #[error("{0}: indexes name indexes too deep")]
-    Depth(String),
-    /// Nobody can be asked.
-    #[error("there is nobody to ask")]
-    NoEndpoint,
-}
-
-impl RegistryError {
-    /// Whether it simply is not there.
-    pub fn is_absent(&self) -> bool {
-        matches!(self, Self::Status { status, .. } if *status == StatusCode::NOT_FOUND)
-    }
-
-    /// Whether asking again may help; then after how long at least.
-    pub fn is_passing(&self) -> Option<Duration> {
-        match self {
-            Self::Send { source, .. } => {
-                let builder = source.is_builder() || source.is_redirect();
-                (!builder).then_some(Duration::ZERO)
-            }
-            Self::Status { status, after, .. } => {
-                let passing = status.is_server_error()
-                    || *status == StatusCode::TOO_MANY_REQUESTS
-                    || *status == StatusCode::REQUEST_TIMEOUT;
-                passing.then(|| after.unwrap_or_default().min(MAX_PAUSE))
-            }
-            _ => None,
-        }
-    }
-}
 
 /// One place where a repository can be had.
 pub struct Client {
@@ -393,8 +248,12 @@ impl Client {
         let realm = Url::parse(realm);
         let realm = realm.map_err(|_| self.unauthorized(what, "it names no token service"))?;
         // Whoever can change an unprotected answer must not get what protects the others.
-        let secure = realm.scheme() == "https";
-        if !secure && !(realm.scheme() == "http" && self.endpoint.plain_http) {
+        let allowed = match realm.scheme() {
+            "https" => true,
+            "http" => self.endpoint.plain_http,
+            _ => false,
+        };
+        if !allowed {
             return Err(self.unauthorized(what, "its token service has no TLS"));
         }
         let pull = format!("repository:{}:pull", self.endpoint.repository);
@@ -493,32 +352,6 @@ fn complaint(bytes: &[u8]) -> String {
     }
 }
 
-/// Pauses between attempts, and when there have been enough.
-#[derive(Debug, Default)]
-pub struct Pauses {
-    attempts: u32,
-}
-
-impl Pauses {
-    /// There was progress: what fails next fails for the first time.
-    pub fn reset(&mut self) {
-        self.attempts = 0;
-    }
-
-    /// Waits until it may be tried again; the error if it makes no sense.
-    pub async fn after(&mut self, error: RegistryError) -> Result<(), RegistryError> {
-        self.attempts += 1;
-        match error.is_passing() {
-            Some(least) if self.attempts < ATTEMPTS => {
-                let pause = PAUSE * 2u32.pow(self.attempts - 1);
-                tokio::time::sleep(pause.max(least)).await;
-                Ok(())
-            }
-            _ => Err(error),
-        }
-    }
-}
-
 /// A short text from an https address.
 pub async fn text(address: &str) -> Result<String, RegistryError> {
     let wrong = |what: &str| RegistryError::Address {
@@ -539,51 +372,4 @@ pub async fn text(address: &str) -> Result<String, RegistryError> {
     let answer = client.good(answer, "a key").await?;
     let bytes = client.read(answer, "a key", MAX_TOKEN).await?;
     String::from_utf8(bytes).map_err(|_| wrong("it is no text"))
-}
-
-/// Follows a few redirections; none from TLS to what has none.
-fn no_downgrade() -> redirect::Policy {
-    redirect::Policy::custom(|attempt| {
-        let previous = attempt.previous();
-        let secure = previous.last().is_some_and(|url| url.scheme() == "https");
-        if secure && attempt.url().scheme() != "https" {
-            return attempt.error("the registry redirects to where there is no TLS");
-        }
-        if previous.len() > REDIRECTS {
-            return attempt.error(format!(
-                "the registry redirects more than {REDIRECTS} times"
-            ));
-        }
-        attempt.follow()
-    })
-}
-
-/// Whom to trust with the registry's name: the host's authorities, and the policy's.
-fn authorities(endpoint: &Endpoint) -> Result<Vec<Certificate>, RegistryError> {
-    let mut all = Vec::new();
-    if endpoint.plain_http {
-        return Ok(all);
-    }
-    for path in &endpoint.ca {
-        all.extend(read_certificates(path)?);
-    }
-    match read_certificates(Path::new(SYSTEM_CA)) {
-        Ok(system) => all.extend(system),
-        Err(error) if all.is_empty() => return Err(error),
-        Err(_) => {}
-    }
-    Ok(all)
-}
-
-fn read_certificates(path: &Path) -> Result<Vec<Certificate>, RegistryError> {
-    let failed = |source: Box<dyn std::error::Error + Send + Sync>| RegistryError::Authorities {
-        path: path.to_owned(),
-        source,
-    };
-    let pem = std::fs::read(path).map_err(|error| failed(error.into()))?;
-    let all = Certificate::from_pem_bundle(&pem).map_err(|error| failed(error.into()))?;
-    match all.is_empty() {
-        true => Err(failed("the file holds no certificate".into())),
-        false => Ok(all),
-    }
 }

@@ -17,7 +17,9 @@ use super::super::progress::Progress;
 use super::super::store::LayerLock;
 use super::super::unpack::Expected;
 use super::Repository;
-use super::client::{Client, Pauses, RegistryError};
+use super::client::Client;
+use super::error::RegistryError;
+use super::pauses::Pauses;
 
 /// The layers of an image in a registry.
 pub struct Downloads<'a> {
@@ -181,11 +183,11 @@ impl Download {
         }
         if self.written() < self.size {
             // It ended well, but too early; asking again would give the same.
-            let file = self.file.metadata().map_err(RegistryError::Write)?;
-            return Err(RegistryError::Long {
+            return Err(RegistryError::Short {
                 host: client.host().to_owned(),
-                what: format!("{} (it has {} of {})", self.what, file.len(), self.size),
-                most: self.size,
+                what: self.what.clone(),
+                found: self.written(),
+                expected: self.size,
             });
         }
         Ok(())

@@ -1,9 +1,11 @@
 //! Layers of the store: fetched bytes and the tree in them appear together, or not at all.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, ErrorKind, Read, Write as _};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
 use std::path::{Path, PathBuf};
 
 use nix::unistd::syncfs;
@@ -93,15 +95,19 @@ impl Store {
         read_record(&self.layer_path(diff_id).join("layer.json"))
     }
 
-    /// Waits until nobody else fetches this blob. Then it may be there already.
-    pub fn lock_layer(&self, digest: &Digest) -> Result<LayerLock, Error> {
+    /// Waits until nobody else fetches this blob, which `waiting` may tell. Then it may be
+    /// there already.
+    pub fn lock_layer(&self, digest: &Digest, waiting: impl Fn()) -> Result<LayerLock, Error> {
         let path = self.root.join("partial").join(digest.hex());
         loop {
             let mut options = File::options();
             let options = options.read(true).write(true).create(true).truncate(false);
             let opened = options.mode(0o600).open(&path);
             let file = opened.map_err(Error::io("opening", &path))?;
-            file.lock().map_err(Error::io("locking", &path))?;
+            if file.try_lock().is_err() {
+                waiting();
+                file.lock().map_err(Error::io("locking", &path))?;
+            }
             // Whoever had it may have moved it to where it belongs.
             let ours = file.metadata().map_err(Error::io("reading", &path))?;
             if fs::metadata(&path).is_ok_and(|there| there.ino() == ours.ino()) {
@@ -161,6 +167,9 @@ impl Store {
         let mut builder = DirBuilder::new();
         let built = builder.recursive(true).mode(0o755).create(&tree);
         built.map_err(Error::io("making", &tree))?;
+        // Whatever the caller's umask is.
+        fs::set_permissions(&tree, Permissions::from_mode(0o755))
+            .map_err(Error::io("setting the permissions of", &tree))?;
         let root = File::open(&tree).map_err(Error::io("opening", &tree))?;
         let made = unpack(source, expected, OwnedFd::from(root), limits)
             .map_err(|source| Error::layer(&expected.digest, &self.root, source))?;

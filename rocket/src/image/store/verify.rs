@@ -184,7 +184,8 @@ fn names(directory: &Path) -> io::Result<BTreeSet<OsString>> {
 
 fn difference(should: &Path, there: &Path) -> io::Result<Option<String>> {
     let (one, other) = (fs::symlink_metadata(should)?, fs::symlink_metadata(there)?);
-    let properties: [(&str, fn(&Metadata) -> u64); 5] = [
+    type Property = (&'static str, fn(&Metadata) -> u64);
+    let properties: [Property; 5] = [
         ("kind or permissions", |m| u64::from(m.mode())),
         ("owner", |m| u64::from(m.uid())),
         ("group", |m| u64::from(m.gid())),

@@ -274,3 +274,23 @@ fn a_key_that_the_policy_does_not_name_any_more_is_not_enough() {
     let refused = judge(signed("sha256:00"));
     assert!(matches!(refused, Err(TrustError::Stale { .. })));
 }
+
+/// Made by cosign 2.5: `cosign sign --key cosign.key 127.0.0.1:5055/team/app@sha256:…`.
+#[test]
+fn what_cosign_signs_is_taken() {
+    const KEY: &str = "-----BEGIN PUBLIC KEY-----\n\
+        MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEA4mJ/nrpkskfBUplmQH9MHj6/nhG\n\
+        RYg/3PcX95yr1g+dJLBxxO2tKE8DKvRxwfbknUL2g8YBRYmCg69sE/t2Sg==\n\
+        -----END PUBLIC KEY-----\n";
+    const PAYLOAD: &str = r#"{"critical":{"identity":{"docker-reference":"127.0.0.1:5055/team/app"},"image":{"docker-manifest-digest":"sha256:7adbe41747e1c8b2b5f75b9d2daa3e9c861e14b6321f4aa9e4d3c420c69437e6"},"type":"cosign container image signature"},"optional":null}"#;
+    const SIGNATURE: &str = "MEUCIQDrKZkfqJIj6EqxDOY6+exPLqQypM2qT8Rt883KvXfEugIgDSoa2su23f50ONw/SWiGhlWLNvafsVdZ2l1qFJNtBLg=";
+    let digest = "sha256:7adbe41747e1c8b2b5f75b9d2daa3e9c861e14b6321f4aa9e4d3c420c69437e6";
+    let digest: Digest = digest.parse().unwrap();
+    let policy = policy(PublicKey::from_pem(KEY).unwrap());
+    let source = Source::parse("127.0.0.1:5055/team/app:1").unwrap();
+    let claim = Claim::Payload {
+        payload: PAYLOAD.as_bytes().to_vec(),
+        signature: STANDARD.decode(SIGNATURE).unwrap(),
+    };
+    judge(&policy, &source, &[digest], &[claim]).unwrap();
+}

@@ -6,20 +6,18 @@
 
 use std::io::{self, Read};
 
-use tar::{EntryType, GnuExtSparseHeader, Header};
+use tar::{EntryType, Header};
 
 use super::super::digest::Hashing;
+use super::number::{number, seconds};
 use super::pax::Records;
 
 /// What tar counts in.
-const BLOCK: u64 = 512;
+pub(super) const BLOCK: u64 = 512;
 
 /// Longest name, and longest PAX records of one entry, in bytes.
 const MAX_NAME: u64 = 8 << 10;
 const MAX_RECORDS: u64 = 1 << 20;
-
-/// Most pieces of one sparse file.
-const MAX_PIECES: usize = 64 << 10;
 
 /// What is wrong with a stream.
 #[derive(Debug, thiserror::Error)]
@@ -118,7 +116,7 @@ impl<R: Read> Skip for Hashing<R> {}
 pub struct Entries<R> {
     inner: R,
     /// Content of this entry that was not read yet, and what fills its last block.
-    content: u64,
+    pub(super) content: u64,
     padding: u64,
 }
 
@@ -144,7 +142,7 @@ impl<R: Skip> Entries<R> {
 
     /// The next entry; none at the end of the archive. What was not read of the one
     /// before is skipped.
-    pub fn next(&mut self) -> Result<Option<Entry>, TarError> {
+    pub fn next_entry(&mut self) -> Result<Option<Entry>, TarError> {
         let mut long_name = None;
         let mut long_link = None;
         let mut records = Records::default();
@@ -197,7 +195,7 @@ impl<R: Skip> Entries<R> {
         }
     }
 
-    fn block(&mut self) -> Result<Option<[u8; BLOCK as usize]>, TarError> {
+    pub(super) fn block(&mut self) -> Result<Option<[u8; BLOCK as usize]>, TarError> {
         let mut block = [0; BLOCK as usize];
         let mut filled = 0;
         while filled < block.len() {
@@ -261,16 +259,8 @@ impl<R: Skip> Entries<R> {
         let has_content = matches!(kind, Kind::File);
         self.expect(if has_content { stored } else { 0 });
         let old = header.as_old();
-        let id = |key, field: &[u8]| -> Result<u32, TarError> {
-            let id = match records.number(key)? {
-                Some(id) => id,
-                None => number(field, key)?,
-            };
-            // The highest number means "no change" to the kernel.
-            let id = u32::try_from(id).ok().filter(|id| *id != u32::MAX);
-            id.ok_or(TarError::Number(key))
-        };
-        let (uid, gid) = (id("uid", &old.uid)?, id("gid", &old.gid)?);
+        let uid = id(records, "uid", &old.uid)?;
+        let gid = id(records, "gid", &old.gid)?;
         let mtime = match records.time("mtime")? {
             Some(time) => time,
             None => (seconds(&old.mtime)?, 0),
@@ -295,86 +285,6 @@ impl<R: Skip> Entries<R> {
         self.sparse(header, records, &mut entry)?;
         Ok(entry)
     }
-
-    /// The map of a file with holes, in any of the ways that GNU tar has for it.
-    fn sparse(
-        &mut self,
-        header: &Header,
-        records: &Records,
-        entry: &mut Entry,
-    ) -> Result<(), TarError> {
-        let (pieces, size) = if header.entry_type() == EntryType::GNUSparse {
-            self.gnu_map(header)?
-        } else if let Some(map) = records.get("GNU.sparse.map") {
-            let size = records.number("GNU.sparse.size")?;
-            (text_map(map)?, size.ok_or(TarError::Sparse)?)
-        } else if records.get("GNU.sparse.major").is_some() {
-            let size = records.number("GNU.sparse.realsize")?;
-            (self.leading_map()?, size.ok_or(TarError::Sparse)?)
-        } else if records.has_prefix("GNU.sparse.") {
-            return Err(TarError::Sparse);
-        } else {
-            return Ok(());
-        };
-        check_pieces(&pieces, size, self.content)?;
-        entry.pieces = Some(pieces);
-        entry.size = size;
-        Ok(())
-    }
-
-    /// Pieces in the header, and in blocks that follow it.
-    fn gnu_map(&mut self, header: &Header) -> Result<(Vec<(u64, u64)>, u64), TarError> {
-        let gnu = header.as_gnu().ok_or(TarError::Sparse)?;
-        let size = number(&gnu.realsize, "realsize")?;
-        let mut pieces = Vec::new();
-        let mut add = |sparse: &[tar::GnuSparseHeader]| -> Result<(), TarError> {
-            for piece in sparse.iter().filter(|piece| !piece.is_empty()) {
-                let offset = number(&piece.offset, "offset")?;
-                pieces.push((offset, number(&piece.numbytes, "numbytes")?));
-            }
-            match pieces.len() {
-                0..=MAX_PIECES => Ok(()),
-                _ => Err(TarError::Sparse),
-            }
-        };
-        add(&gnu.sparse)?;
-        let mut more = gnu.is_extended();
-        while more {
-            let mut extended = GnuExtSparseHeader::new();
-            let block = self.block()?.ok_or(TarError::Short)?;
-            extended.as_mut_bytes().copy_from_slice(&block);
-            add(extended.sparse())?;
-            more = extended.is_extended();
-        }
-        Ok((pieces, size))
-    }
-
-    /// Decimal numbers, one a line, in the first blocks of the content.
-    fn leading_map(&mut self) -> Result<Vec<(u64, u64)>, TarError> {
-        let mut block: Vec<u8> = Vec::new();
-        let mut line = |entries: &mut Self| -> Result<u64, TarError> {
-            loop {
-                if let Some(end) = block.iter().position(|byte| *byte == b'\n') {
-                    let value = decimal(&block[..end])?;
-                    block.drain(..=end);
-                    return Ok(value);
-                }
-                if block.len() > 64 {
-                    return Err(TarError::Sparse);
-                }
-                let mut next = [0; BLOCK as usize];
-                entries
-                    .read_exact(&mut next)
-                    .map_err(|_| TarError::Sparse)?;
-                block.extend(next);
-            }
-        };
-        let count = line(self)?;
-        if count > MAX_PIECES as u64 {
-            return Err(TarError::Sparse);
-        }
-        (0..count).map(|_| Ok((line(self)?, line(self)?))).collect()
-    }
 }
 
 /// The content of the entry that was returned last.
@@ -389,6 +299,17 @@ impl<R: Skip> Read for Entries<R> {
         self.content -= count as u64;
         Ok(count)
     }
+}
+
+/// An owner or a group.
+fn id(records: &Records, key: &'static str, field: &[u8]) -> Result<u32, TarError> {
+    let id = match records.number(key)? {
+        Some(id) => id,
+        None => number(field, key)?,
+    };
+    // The highest number means "no change" to the kernel.
+    let id = u32::try_from(id).ok().filter(|id| *id != u32::MAX);
+    id.ok_or(TarError::Number(key))
 }
 
 fn check_sum(header: &Header) -> Result<(), TarError> {
@@ -451,75 +372,4 @@ fn device(header: &Header) -> Result<(u32, u32), TarError> {
         u32::try_from(number).map_err(|_| TarError::Number("device"))
     };
     Ok((number(major)?, number(minor)?))
-}
-
-/// Octal digits, or a big-endian number if the first bit is set. Blank is 0.
-fn number(field: &[u8], name: &'static str) -> Result<u64, TarError> {
-    match field.first() {
-        Some(first) if first & 0x80 != 0 => binary(field)
-            .and_then(|value| u64::try_from(value).ok())
-            .ok_or(TarError::Number(name)),
-        _ => octal(field).ok_or(TarError::Number(name)),
-    }
-}
-
-/// As [`number`]; times before 1970 are negative.
-fn seconds(field: &[u8]) -> Result<i64, TarError> {
-    let value = match field.first() {
-        Some(first) if first & 0x80 != 0 => binary(field),
-        _ => octal(field).map(i128::from),
-    };
-    let value = value.and_then(|value| i64::try_from(value).ok());
-    value.ok_or(TarError::Number("mtime"))
-}
-
-fn octal(field: &[u8]) -> Option<u64> {
-    let text = field.split(|byte| *byte == 0).next()?;
-    let text = std::str::from_utf8(text).ok()?.trim_matches(' ');
-    match text {
-        "" => Some(0),
-        _ => u64::from_str_radix(text, 8).ok(),
-    }
-}
-
-/// At most 12 bytes, of which the first has a bit for "binary" and then one for the sign.
-fn binary(field: &[u8]) -> Option<i128> {
-    let first = i128::from(*field.first()? & 0x7f);
-    let negative = first & 0x40 != 0;
-    let start = if negative { first - 0x80 } else { first };
-    let more = field.get(1..)?.iter();
-    Some(more.fold(start, |value, byte| value << 8 | i128::from(*byte)))
-}
-
-fn decimal(text: &[u8]) -> Result<u64, TarError> {
-    let text = std::str::from_utf8(text).map_err(|_| TarError::Sparse)?;
-    text.parse().map_err(|_| TarError::Sparse)
-}
-
-/// `offset,length,offset,length`
-fn text_map(map: &[u8]) -> Result<Vec<(u64, u64)>, TarError> {
-    let numbers = map.split(|byte| *byte == b',').map(decimal);
-    let numbers: Vec<u64> = numbers.collect::<Result<_, _>>()?;
-    let pieces = numbers.chunks_exact(2);
-    if !pieces.remainder().is_empty() || numbers.len() / 2 > MAX_PIECES {
-        return Err(TarError::Sparse);
-    }
-    Ok(pieces.map(|pair| (pair[0], pair[1])).collect())
-}
-
-/// Pieces must be in order, within the file, and as long together as the content.
-fn check_pieces(pieces: &[(u64, u64)], size: u64, content: u64) -> Result<(), TarError> {
-    let mut end = 0;
-    let mut sum = 0u64;
-    for (offset, length) in pieces {
-        if *offset < end {
-            return Err(TarError::Sparse);
-        }
-        end = offset.checked_add(*length).ok_or(TarError::Sparse)?;
-        sum = sum.checked_add(*length).ok_or(TarError::Sparse)?;
-    }
-    if end > size || sum != content {
-        return Err(TarError::Sparse);
-    }
-    Ok(())
 }

@@ -195,7 +195,7 @@ fn whiteouts_hide_what_is_below_and_not_what_is_here() {
     assert!(is_opaque(&tree.join("dir")) && tree.join("dir/file").is_file());
     assert!(is_opaque(&tree.join("later")));
     assert!(tree.join("kept").is_file());
-    assert_eq!(made.implied, [b"dir".to_vec()]);
+    assert_eq!(made.implied, [b"".to_vec(), b"dir".to_vec()]);
     assert_eq!(fs::read_dir(&tree).unwrap().count(), 5);
 }
 

@@ -7,27 +7,22 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::Read;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::rc::Rc;
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2};
-use nix::sys::stat::{
-    FchmodatFlags, FileStat, Mode, SFlag, UtimensatFlags, fchmod, fchmodat, fstatat, futimens,
-    makedev, mkdirat, mknodat, utimensat,
-};
-use nix::sys::time::TimeSpec;
-use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, fchownat, linkat, symlinkat, unlinkat};
-use xattr::FileExt as _;
+use nix::sys::stat::{FchmodatFlags, Mode, SFlag, fchmodat, futimens, makedev, mknodat};
+use nix::unistd::{UnlinkatFlags, linkat, symlinkat, unlinkat};
 
 use super::content;
+use super::describe::{describe, failed, failed_io, opaque, open_directory, own, set_opaque, spec};
 use super::entries::{Entry, Kind};
+use super::look::{is_directory, is_whiteout, look, make_plain_directory, make_whiteout};
+use super::path::{normal, shown, split};
 use super::{Limits, UnpackError};
-
-/// What hides all that lower layers have in a directory.
-const OPAQUE: &str = "trusted.overlay.opaque";
 
 /// Names that begin so say what of lower layers is gone.
 const WHITEOUT: &[u8] = b".wh.";
@@ -50,7 +45,7 @@ pub struct Tree<'a> {
     recent: Option<(Vec<u8>, Rc<OwnedFd>)>,
     /// What directories get when nothing is put into them any more.
     times: BTreeMap<Vec<u8>, (i64, u32)>,
-    /// Directories that the layer has only as parts of paths.
+    /// Directories that the layer has only as parts of paths; the root has no name.
     implied: BTreeSet<Vec<u8>>,
     entries: u64,
     bytes: u64,
@@ -75,7 +70,8 @@ impl<'a> Tree<'a> {
             limits,
             recent: None,
             times: BTreeMap::new(),
-            implied: BTreeSet::new(),
+            // Until there is an entry for the root itself.
+            implied: BTreeSet::from([Vec::new()]),
             entries: 0,
             bytes: 0,
         }
@@ -142,6 +138,7 @@ impl<'a> Tree<'a> {
             return Err(UnpackError::Name(shown(&entry.name)));
         }
         let root = self.directory(b"")?;
+        self.implied.remove(&Vec::new());
         self.times.insert(Vec::new(), entry.mtime);
         describe(&root, entry)
     }
@@ -224,8 +221,7 @@ impl<'a> Tree<'a> {
         }
         let directory = self.directory(parent)?;
         match look(&directory, hidden)? {
-            None => mknodat(&*directory, hidden, SFlag::S_IFCHR, Mode::empty(), 0)
-                .map_err(failed("making the whiteout of", hidden)),
+            None => make_whiteout(&directory, hidden),
             // It hides what is below this layer, not what is in it.
             Some(existing) if is_directory(&existing) => set_opaque(&directory, hidden),
             Some(_) => Ok(()),
@@ -379,141 +375,4 @@ impl<'a> Tree<'a> {
             result => result.map_err(failed("replacing", name)),
         }
     }
-}
-
-/// Components of a name without what means nothing; refused if it goes up. A leading slash
-/// means the root of the tree, as elsewhere.
-fn normal(name: &[u8], depth: usize) -> Result<Vec<u8>, UnpackError> {
-    let meant = |part: &&[u8]| !part.is_empty() && *part != b".";
-    let parts: Vec<_> = name.split(|byte| *byte == b'/').filter(meant).collect();
-    if parts.contains(&&b".."[..]) || name.contains(&0) {
-        return Err(UnpackError::Name(shown(name)));
-    }
-    if parts.len() > depth {
-        return Err(UnpackError::Depth {
-            name: shown(name),
-            most: depth,
-        });
-    }
-    Ok(parts.join(&b'/'))
-}
-
-/// Directory and last component; none for the root.
-fn split(path: &[u8]) -> Option<(&[u8], &[u8])> {
-    match path.iter().rposition(|byte| *byte == b'/') {
-        Some(slash) => Some((&path[..slash], &path[slash + 1..])),
-        None if path.is_empty() => None,
-        None => Some((b"", path)),
-    }
-}
-
-fn look(inside: &OwnedFd, name: &[u8]) -> Result<Option<FileStat>, UnpackError> {
-    match fstatat(inside, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
-        Ok(found) => Ok(Some(found)),
-        Err(Errno::ENOENT) => Ok(None),
-        Err(error) => Err(failed("looking at", name)(error)),
-    }
-}
-
-fn kind(stat: &FileStat) -> SFlag {
-    SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits())
-}
-
-fn is_directory(stat: &FileStat) -> bool {
-    kind(stat) == SFlag::S_IFDIR
-}
-
-fn is_whiteout(stat: &FileStat) -> bool {
-    kind(stat) == SFlag::S_IFCHR && stat.st_rdev == 0
-}
-
-fn make_plain_directory(inside: &OwnedFd, name: &[u8]) -> Result<(), UnpackError> {
-    mkdirat(inside, name, Mode::from_bits_truncate(0o755)).map_err(failed("making", name))?;
-    // The mode must not depend on the caller's umask.
-    let directory = open_directory(inside, name)?;
-    fchmod(&directory, Mode::from_bits_truncate(0o755))
-        .map_err(failed("setting the permissions of", name))
-}
-
-fn open_directory(inside: &OwnedFd, name: &[u8]) -> Result<OwnedFd, UnpackError> {
-    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    openat(inside, name, flags, Mode::empty()).map_err(failed("opening", name))
-}
-
-fn set_opaque(inside: &OwnedFd, name: &[u8]) -> Result<(), UnpackError> {
-    opaque(&open_directory(inside, name)?, name)
-}
-
-fn opaque(directory: &OwnedFd, path: &[u8]) -> Result<(), UnpackError> {
-    set_xattr(directory, OPAQUE.as_bytes(), b"y")
-        .map_err(failed_io("hiding lower layers' content of", path))
-}
-
-fn set_xattr(file: &OwnedFd, name: &[u8], value: &[u8]) -> io::Result<()> {
-    let file = File::from(file.try_clone()?);
-    file.set_xattr(OsStr::from_bytes(name), value)
-}
-
-/// Owner, permissions and extended attributes of a file or directory. In this order: a new
-/// owner takes set-user-id and capabilities away.
-fn describe(file: &OwnedFd, entry: &Entry) -> Result<(), UnpackError> {
-    let (owner, group) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
-    fchown(file, Some(owner), Some(group)).map_err(failed("setting the owner of", &entry.name))?;
-    fchmod(file, Mode::from_bits_truncate(entry.mode))
-        .map_err(failed("setting the permissions of", &entry.name))?;
-    for (name, value) in entry.xattrs.iter().filter(|(name, _)| is_kept(name)) {
-        let result = set_xattr(file, name, value);
-        let unsupported = |error: &io::Error| {
-            error.raw_os_error() == Some(Errno::EOPNOTSUPP as i32) && name.starts_with(b"user.")
-        };
-        match result {
-            Err(error) if !unsupported(&error) => {
-                return Err(failed_io("setting an attribute of", &entry.name)(error));
-            }
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-/// Attributes that images may bring. Those of overlayfs would change what a directory shows.
-fn is_kept(name: &[u8]) -> bool {
-    name == b"security.capability"
-        || (name.starts_with(b"user.") && !name.starts_with(b"user.overlay."))
-}
-
-/// Owner and time of what cannot be opened.
-fn own(inside: &OwnedFd, name: &[u8], entry: &Entry) -> Result<(), UnpackError> {
-    let (owner, group) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
-    let here = AtFlags::AT_SYMLINK_NOFOLLOW;
-    fchownat(inside, name, Some(owner), Some(group), here)
-        .map_err(failed("setting the owner of", name))?;
-    let time = spec(entry.mtime);
-    utimensat(inside, name, &time, &time, UtimensatFlags::NoFollowSymlink)
-        .map_err(failed("setting the time of", name))
-}
-
-fn spec((seconds, nanoseconds): (i64, u32)) -> TimeSpec {
-    TimeSpec::new(seconds, i64::from(nanoseconds))
-}
-
-fn failed(operation: &'static str, path: &[u8]) -> impl FnOnce(Errno) -> UnpackError {
-    let failed = failed_io(operation, path);
-    move |errno| failed(errno.into())
-}
-
-fn failed_io(operation: &'static str, path: &[u8]) -> impl FnOnce(io::Error) -> UnpackError {
-    let path = shown(path);
-    move |source| UnpackError::Write {
-        operation,
-        path,
-        source,
-    }
-}
-
-/// Names come from outside: bounded, and without control characters.
-fn shown(name: &[u8]) -> String {
-    let name = String::from_utf8_lossy(name);
-    let name = name.chars().map(|c| if c.is_control() { '?' } else { c });
-    name.take(200).collect()
 }

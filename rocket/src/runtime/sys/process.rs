@@ -80,7 +80,7 @@ pub fn adopt(fd: RawFd) -> OwnedFd {
 /// How many threads this process has.
 pub fn threads() -> nix::Result<u64> {
     let entry = nix::sys::stat::stat(c"/proc/self/task")?;
-    Ok(u64::from(entry.st_nlink.saturating_sub(2)))
+    Ok(entry.st_nlink.saturating_sub(2))
 }
 
 /// A handle for a process.
@@ -185,11 +185,6 @@ pub fn capset(sets: &Capabilities) -> nix::Result<()> {
 fn prctl(option: libc::c_int, second: u64, third: u64) -> nix::Result<i32> {
     // SAFETY: only called below with options that take numbers.
     Errno::result(unsafe { libc::prctl(option, second, third, 0, 0) })
-}
-
-/// Whether the bounding set has this capability; an error if the kernel has no such.
-pub fn bounding_has(capability: u32) -> nix::Result<bool> {
-    prctl(libc::PR_CAPBSET_READ, u64::from(capability), 0).map(|found| found == 1)
 }
 
 /// Takes a capability out of the bounding set for good.
