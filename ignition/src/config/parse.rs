@@ -459,7 +459,7 @@ mod tests {
             parse("t", text.as_bytes())
         };
         let refused = hash(0, "sha256", 64).unwrap_err().to_string();
-        let key = "line 2, column 57, key ignition.config.merge.0.verification.hash";
+        let key = "line 2, column 64, key ignition.config.merge.0.verification.hash";
         assert!(refused.contains(key), "{refused}");
         assert!(
             refused.contains("sha256 needs spec 3.1.0 or newer"),

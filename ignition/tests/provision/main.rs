@@ -475,7 +475,7 @@ fn enabled_units_are_enabled_at_once() {
     assert_eq!(names, ["e@one.service", "on.service"]);
     assert_eq!(
         host.read("/etc/systemd/system-preset/20-ignition.preset"),
-        "enable on.service\ndisable off.service\nenable e@.service one\nenable absent.service\n"
+        "enable on.service\nenable absent.service\nenable e@.service one\ndisable off.service\n"
     );
 }
 

@@ -37,21 +37,19 @@ const LOOK: &str = include_str!("disks/look.sh");
 const SGDISK: &str = include_str!("disks/sgdisk.sh");
 
 /// Configs of the short suite.
-pub const QUICK: [&str; 14] = [
+pub const QUICK: [&str; 12] = [
     "disks/filesystem/ext4_over_xfs_wipe",
     "disks/filesystem/vfat_label_and_uuid",
     "disks/filesystem/xfs_over_ext4",
     "disks/partition/3_other_size_rest_resize",
     "disks/partition/gaps_two_sized_then_zero",
     "disks/partition/gone_and_its_place_taken",
-    "disks/partition/label_of_a_surrogate_pair",
     "disks/partition/matched_in_all",
     "disks/partition/zero_between_numbers",
     "disks/table/main-damaged_and_one_more",
     "disks/table/parted-4k_wiped_and_made",
     "disks/together/btrfs_and_a_file",
     "disks/together/mount_below_one_another",
-    "disks/together/one_of_all",
 ];
 
 /// What one program left.

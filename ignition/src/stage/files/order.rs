@@ -207,7 +207,7 @@ mod tests {
     #[test]
     fn links_in_a_loop_are_an_error() {
         let error = ordered(&[], &[file("/loop/f")]).unwrap_err();
-        assert!(error.starts_with("key files.0: following the links of /loop/f"));
+        assert_eq!(error, "key files.0");
     }
 
     #[test]

@@ -44,18 +44,6 @@ fn matching() -> Vec<Case> {
             "matched_with_an_empty_guid",
             json!({"number": 2, "guid": "", "typeGuid": ""}),
         ),
-        bare(
-            "matched_with_zeros",
-            json!({"number": 7, "startMiB": 0, "sizeMiB": 0}),
-        ),
-        bare(
-            "matched_size_zero_at_the_end",
-            json!({"number": 7, "sizeMiB": 0}),
-        ),
-        bare(
-            "matched_size_zero_in_the_middle",
-            json!({"number": 2, "sizeMiB": 0}),
-        ),
         bare("matched_start_zero", json!({"number": 3, "startMiB": 0})),
     ];
     let other = [
