@@ -42,6 +42,9 @@ trait Manager {
 /// first, whether a failure counts as success.
 type Program = Vec<(String, Vec<String>, bool)>;
 
+/// The variable by which a pod that is started in a unit of its own knows that unit.
+pub const UNIT: &str = "ROCKET_UNIT";
+
 /// The unit of a pod.
 pub fn unit(pod: Uuid) -> String {
     format!("rocket-{pod}.service")
@@ -151,6 +154,11 @@ fn properties<'a>(
         ("Delegate", Variant::from(true)),
         ("KillMode", Variant::from("mixed")),
         ("CollectMode", Variant::from("inactive-or-failed")),
+        // What the pod's record calls it; apps have an environment of their own.
+        (
+            "Environment",
+            Variant::from(vec![format!("{UNIT}={}", unit(pod.uuid))]),
+        ),
         ("Type", Variant::from("notify")),
         ("NotifyAccess", Variant::from("all")),
         ("LogExtraFields", Variant::from(fields)),

@@ -17,6 +17,7 @@ use super::spec::{Place, spec};
 use super::{
     App, AppProcess, Ended, Exit, Liveness, Manifest, Phase, Pod, Record, State, phase, release,
 };
+use crate::detach;
 use crate::dirs::Dirs;
 use crate::network::{self, Names};
 use crate::notify;
@@ -218,7 +219,7 @@ fn record(
     Ok(Record {
         boot: Liveness::of_this_boot()?.boot().to_owned(),
         started: Timestamp::now(),
-        unit: std::env::var("ROCKET_UNIT").ok(),
+        unit: std::env::var(detach::UNIT).ok(),
         apps: manifest
             .apps
             .iter()
