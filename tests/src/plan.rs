@@ -23,10 +23,13 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Everything, or what has `filter` in its name.
+    /// Everything, or what has `filter` in its name, also of what runs by name only.
     pub fn of(filter: Option<&str>) -> Self {
         let wanted = |name: &str| filter.is_none_or(|filter| name.contains(filter));
         let mut scenarios = scenarios::all();
+        if filter.is_some() {
+            scenarios.extend(scenarios::by_name());
+        }
         scenarios.retain(|scenario| wanted(scenario.name));
         Self {
             unit: wanted(UNIT),
