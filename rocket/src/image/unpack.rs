@@ -188,6 +188,29 @@ pub struct Expected {
     pub diff_id: Digest,
 }
 
+impl Expected {
+    /// The bytes that were fetched are the ones that were promised: their number first, which
+    /// tells more of what went wrong.
+    ///
+    /// # Errors
+    /// They are others.
+    pub fn check(&self, digest: Digest, size: u64) -> Result<(), UnpackError> {
+        if size != self.size {
+            return Err(UnpackError::Size {
+                expected: self.size,
+                found: size,
+            });
+        }
+        if digest != self.digest {
+            return Err(UnpackError::Digest {
+                expected: self.digest,
+                found: digest,
+            });
+        }
+        Ok(())
+    }
+}
+
 /// Unpacks a layer below a directory, which must be empty and out of everybody's reach.
 /// The tree may be believed only if this succeeds.
 pub fn unpack(

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use jiff::{Timestamp, Unit};
 
+use super::super::list::table;
 use crate::dirs::Dirs;
 use crate::image::progress::bytes;
 use crate::image::store::{Listed, Store};
@@ -60,26 +61,7 @@ fn render(list: &[Listed], args: &Args, now: Timestamp) -> String {
             ]);
         }
     }
-    columns(&rows)
-}
-
-/// Columns as wide as their widest cell.
-fn columns(rows: &[[String; 6]]) -> String {
-    let width = |column: usize| {
-        let cells = rows.iter().map(|row| row[column].chars().count());
-        cells.max().unwrap_or(0)
-    };
-    let widths: [usize; 6] = std::array::from_fn(width);
-    let mut text = String::new();
-    for row in rows {
-        let cells = row.iter().zip(widths);
-        let line: Vec<String> = cells
-            .map(|(cell, width)| format!("{cell:width$}"))
-            .collect();
-        text.push_str(line.join("  ").trim_end());
-        text.push('\n');
-    }
-    text
+    table(&rows)
 }
 
 /// In the largest unit of which there is one.

@@ -221,17 +221,5 @@ fn check_bytes(source: impl Read, expected: &Expected) -> Result<(), UnpackError
     let mut hashing = Hashing::new(source.take(expected.size.saturating_add(1)));
     io::copy(&mut hashing, &mut io::sink()).map_err(UnpackError::Read)?;
     let (digest, size) = hashing.finish();
-    if size != expected.size {
-        return Err(UnpackError::Size {
-            expected: expected.size,
-            found: size,
-        });
-    }
-    if digest != expected.digest {
-        return Err(UnpackError::Digest {
-            expected: expected.digest,
-            found: digest,
-        });
-    }
-    Ok(())
+    expected.check(digest, size)
 }

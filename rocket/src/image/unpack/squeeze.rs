@@ -128,18 +128,7 @@ pub fn run(
     }
     io::copy(&mut hashing, &mut io::sink()).map_err(UnpackError::Read)?;
     let (digest, size) = hashing.finish();
-    if size != expected.size {
-        return Err(UnpackError::Size {
-            expected: expected.size,
-            found: size,
-        });
-    }
-    if digest != expected.digest {
-        return Err(UnpackError::Digest {
-            expected: expected.digest,
-            found: digest,
-        });
-    }
+    expected.check(digest, size)?;
     passed
 }
 
