@@ -111,22 +111,21 @@ impl Reason {
             .nth(1)
             .filter(|p| p.starts_with('/'))?;
         let documents = documents(&case.config);
-        let at = |path: &str| {
-            let lists = documents.iter().rev().flat_map(entries);
-            lists.into_iter().find(|(_, entry)| entry["path"] == path)
+        let all: Vec<_> = documents.iter().rev().flat_map(entries).collect();
+        let (list, entry) = all.iter().find(|(_, entry)| entry["path"] == path)?;
+        // Another config may have a directory in its place.
+        let leaf = |path: &str| {
+            all.iter()
+                .find(|(list, entry)| *list != "directories" && entry["path"] == path)
         };
-        let (list, entry) = at(path)?;
         let mut storage = Map::new();
         put(&mut storage, list, entry);
         let mut above = path;
         while let Some((up, _)) = above.rsplit_once('/') {
             above = up;
-            match at(above) {
-                Some((list, entry)) if list != "directories" => {
-                    put(&mut storage, list, entry);
-                    break;
-                }
-                _ => {}
+            if let Some((list, entry)) = leaf(above) {
+                put(&mut storage, list, entry);
+                break;
             }
         }
         let config = json!({"ignition": {"version": "3.3.0"}, "storage": storage});
@@ -308,9 +307,13 @@ config from the data URL of ignition.config.merge.0, line 1, column 7, key stora
             "files": [{"path": "/a", "mode": 5}, {"path": "/other"}],
             "directories": [{"path": "/"}],
             "links": [{"path": "/a/b", "target": "x"}]}});
-        let encoded = STANDARD.encode(child.to_string());
+        let other = json!({"storage": {"directories": [{"path": "/a"}]}});
+        let source = |config: Value| {
+            let encoded = STANDARD.encode(config.to_string());
+            json!({"source": format!("data:;base64,{encoded}")})
+        };
         let config = json!({
-            "ignition": {"config": {"merge": [{"source": format!("data:;base64,{encoded}")}]}},
+            "ignition": {"config": {"merge": [source(child), source(other)]}},
             "storage": {"files": [{"path": "/own"}]}});
         let case = Case::text("x", &config.to_string());
         let alone = reasons(OURS)[1].alone(&case).unwrap();
