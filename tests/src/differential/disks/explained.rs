@@ -4,7 +4,7 @@
 pub use crate::differential::explained::Difference;
 
 /// All of them, in the order of the table.
-const ALL: [Difference; 9] = [
+const ALL: [Difference; 10] = [
     Difference {
         when: "a copy of the table is damaged or missing, or block 0 has no protective MBR, and no partition changes",
         theirs: "leaves it so; without the MBR it sees no table",
@@ -45,6 +45,10 @@ const ALL: [Difference; 9] = [
         cases: &[
             "disks/table/unaligned_and_one_more",
             "disks/table/unaligned_and_the_rest",
+            "disks/partition/unaligned_zero",
+            "disks/partition/unaligned_zero_sized",
+            "disks/partition/unaligned_two_sized_then_zero",
+            "disks/partition/unaligned_replaced",
         ],
     },
     Difference {
@@ -59,7 +63,11 @@ const ALL: [Difference; 9] = [
         theirs: "ends where the disk ended then",
         ours: "ends where the disk ends",
         why: "all that is free was asked for",
-        cases: &["disks/table/grown_and_the_rest"],
+        cases: &[
+            "disks/table/grown_and_the_rest",
+            "disks/partition/grown_zero",
+            "disks/partition/grown_two_sized_then_zero",
+        ],
     },
     Difference {
         when: "`wipeTable`, and the table has more than 128 entries",
@@ -73,7 +81,18 @@ const ALL: [Difference; 9] = [
         theirs: "are lost",
         ours: "stay",
         why: "only the size was to change",
-        cases: &["disks/partition/2_other_size_smaller_resize"],
+        cases: &[
+            "disks/partition/2_other_size_smaller_resize",
+            "disks/partition/gone_and_the_next_resized",
+            "disks/partition/grown_resized",
+        ],
+    },
+    Difference {
+        when: "a partition's `guid` of zeros",
+        theirs: "takes it",
+        ours: "refuses it",
+        why: "it stands for none",
+        cases: &["disks/partition/guid_of_zeros"],
     },
     Difference {
         when: "a partition of number 0, and one on the disk has its label",
