@@ -307,6 +307,27 @@ is 10 MiB, not 50 MiB; set resize to change its size, or wipePartitionEntry to r
 }
 
 #[test]
+fn a_whole_disk_that_is_wiped_is_empty_or_left_to_the_machine() {
+    let storage = json!({
+        "disks": [{"device": "/dev/vdb", "wipeTable": true}],
+        "filesystems": [{"device": "/dev/vdb", "format": "ext4"}],
+    });
+    let (code, out, _) = Laptop::partitioned().plan(&storage, &["--disk", "disk.img"]);
+    assert_eq!(code, 0, "{out}");
+    let wiped = "1. wipe partition table /dev/vdb: what is there is lost: a partition table (gpt) \
+                 [destroys]";
+    let made = "format /dev/vdb: ext4, nothing is there\n";
+    assert!(out.contains(wiped) && out.contains(made), "{out}");
+    let laptop = Laptop::new();
+    laptop.write(0, &swap());
+    let (code, out, _) = laptop.plan(&storage, &["--disk", "disk.img"]);
+    assert_eq!(code, 0, "{out}");
+    let left = "2. format /dev/vdb: ext4, the machine decides whether it is there already \
+                (/dev/vdb: what is left of it shows";
+    assert!(out.contains(left), "{out}");
+}
+
+#[test]
 fn what_shows_only_after_partitioning_is_refused_after_it() {
     let storage = json!({
         "disks": [{"device": "/dev/vdb", "partitions": [

@@ -14,6 +14,9 @@ use super::super::{Context, DisksError};
 use super::names::Spot;
 use super::{Contents, Fate, Holding, NewTable, StandIn, given};
 
+/// Why it is not known what a disk without a table holds once that place is wiped.
+const WIPED: &str = "what is left of it shows once the place of a table is wiped";
+
 /// Looks at what stands for a disk.
 pub(super) fn look(kernel: &Kernel, stand_in: &StandIn) -> Result<(Device, Holding), DisksError> {
     let at = given(&stand_in.image);
@@ -118,7 +121,7 @@ pub(super) struct Target {
     block_size: u32,
     empty: bool,
     /// What it holds as a whole.
-    whole: Probe,
+    whole: Contents,
     /// Whether that is something else than before.
     touched: bool,
     pub partitions: Vec<Entry>,
@@ -147,7 +150,7 @@ impl Target {
             size: holding.size,
             block_size: holding.block_size,
             empty: holding.stand_in.empty,
-            whole: holding.whole.clone(),
+            whole: Contents::Known(holding.whole.clone()),
             touched: false,
             partitions: holding.partitions.iter().map(entry).collect(),
         }
@@ -165,13 +168,10 @@ impl Target {
             NewTable::Edited(fates) => fates,
             NewTable::Made { fates, .. } => {
                 let made = fates.iter().any(|fate| matches!(fate, Fate::Made(_)));
-                self.whole = match made {
-                    true => gpt(),
-                    // What is not part of a table stays.
-                    false => Probe {
-                        table: None,
-                        ..self.whole.clone()
-                    },
+                self.whole = match (made, &holding.whole.kind) {
+                    (true, _) => Contents::Known(gpt()),
+                    (false, None) => Contents::Known(Probe::default()),
+                    (false, Some(_)) => Contents::Hidden(WIPED),
                 };
                 fates
             }
@@ -202,7 +202,7 @@ impl Target {
         };
         Ok(Spot {
             place: self.device.place().to_owned(),
-            contents: Contents::Known(self.whole.clone()),
+            contents: self.whole.clone(),
             touched: self.touched,
             user,
             image: self.device.path().to_owned(),
