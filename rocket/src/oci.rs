@@ -77,6 +77,14 @@ pub fn is_meant(words: &[OsString]) -> bool {
     false
 }
 
+/// Whether bytes are a config.json of which a container can be made. Nothing is made.
+///
+/// # Errors
+/// Says what is wrong, by its place.
+pub fn check(config: &[u8]) -> anyhow::Result<crate::runtime::Container> {
+    Ok(crate::runtime::Container::of(&spec::parse(config)?)?)
+}
+
 impl Args {
     fn run(&self) -> anyhow::Result<ExitCode> {
         let store = Store::new(&self.root);

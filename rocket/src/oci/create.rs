@@ -190,7 +190,14 @@ fn cgroup_of(global: &Args, spec: &Spec, id: &str) -> anyhow::Result<Group> {
     Ok((How::Path(path), Some(absolute), None))
 }
 
-fn plan(locked: &Locked, wanted: Wanted, args: &args::Create, console: Option<OwnedFd>) -> Plan {
+fn plan(
+    locked: &Locked,
+    mut wanted: Wanted,
+    args: &args::Create,
+    console: Option<OwnedFd>,
+) -> Plan {
+    let activated = std::env::var("LISTEN_FDS").ok();
+    let activated = pass_sockets(&mut wanted.spec, activated.as_deref());
     Plan {
         root: Root::Path(wanted.record.rootfs),
         identity: locked.container.identity(),
@@ -208,9 +215,26 @@ fn plan(locked: &Locked, wanted: Wanted, args: &args::Create, console: Option<Ow
         } else {
             Keyring::New
         },
-        preserved: args.preserve_fds,
+        preserved: args.preserve_fds.saturating_add(activated),
         ..Plan::new(wanted.spec)
     }
+}
+
+/// Sockets that systemd opened for us are the container's: it is told of them as it would be
+/// by systemd. Returns how many there are.
+fn pass_sockets(spec: &mut Spec, count: Option<&str>) -> u32 {
+    const MOST: u32 = 1024;
+    let count = count.and_then(|count| count.parse().ok()).unwrap_or(0);
+    let Some(process) = spec.process_mut() else {
+        return 0;
+    };
+    if count == 0 || count > MOST {
+        return 0;
+    }
+    let mut env = process.env().clone().unwrap_or_default();
+    env.extend([format!("LISTEN_FDS={count}"), "LISTEN_PID=1".to_owned()]);
+    process.set_env(Some(env));
+    count
 }
 
 /// Notes the first process before it is left to itself.
@@ -268,4 +292,19 @@ pub fn connect_console(path: &Path) -> anyhow::Result<OwnedFd> {
 pub fn console_pair() -> anyhow::Result<(OwnedFd, OwnedFd)> {
     let flags = SockFlag::SOCK_CLOEXEC;
     socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags).context("making a socket")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sockets_of_systemd_are_passed_on() {
+        let mut spec = crate::runtime::default_spec();
+        for (given, expected) in [(None, 0), (Some("x"), 0), (Some("9999"), 0), (Some("2"), 2)] {
+            assert_eq!(pass_sockets(&mut spec, given), expected);
+        }
+        let env = spec.process().as_ref().unwrap().env().clone().unwrap();
+        assert_eq!(env[1..], ["LISTEN_FDS=2", "LISTEN_PID=1"]);
+    }
 }

@@ -11,7 +11,7 @@ pub mod program;
 pub mod terminal;
 
 use std::convert::Infallible;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::libc;
@@ -26,7 +26,7 @@ use super::hooks;
 use super::sources::Sources;
 use super::sync::{Channel, Message};
 use super::sys::process;
-use super::{Keyring, Pivot, Session, Streams};
+use super::{Keyring, Pivot, Session, Stream, Streams};
 
 /// All that the new process needs. It has a copy of the parent's memory.
 pub struct Init<'a> {
@@ -85,6 +85,7 @@ impl Init<'_> {
         self.run_creation_hooks(channel)?;
         tree.enter(self.container, self.pivot)?;
         let program = program::find(&self.container.process)?;
+        self.close_what_is_done_with(channel, console.as_ref())?;
         channel
             .send(&Message::Ready)
             .during(|| "telling the parent".into())?;
@@ -127,6 +128,37 @@ impl Init<'_> {
                 _ => return Err(unexpected()),
             }
         }
+    }
+
+    /// A container that waits for its start holds on to nothing of the host's or the
+    /// parent's: neither mounts nor locks.
+    fn close_what_is_done_with(&self, channel: &Channel, console: Option<&OwnedFd>) -> Result<()> {
+        let mut kept: Vec<i32> = (0..3 + self.preserved as i32).collect();
+        kept.push(channel.as_fd().as_raw_fd());
+        kept.extend(console.map(AsRawFd::as_raw_fd));
+        if let Gate::Listener(listener) = self.gate {
+            kept.push(listener.as_raw_fd());
+        }
+        for stream in [
+            &self.streams.input,
+            &self.streams.output,
+            &self.streams.error,
+        ] {
+            if let Stream::File(file) = stream {
+                kept.push(file.as_raw_fd());
+            }
+        }
+        kept.sort_unstable();
+        let close = |first: i32, last: u32| {
+            process::close_range(first as u32, last, process::Close::Now)
+                .during(|| "closing files of the host".into())
+        };
+        for pair in kept.windows(2) {
+            if pair[0] + 1 < pair[1] {
+                close(pair[0] + 1, pair[1] as u32 - 1)?;
+            }
+        }
+        close(kept.last().map_or(3, |last| last + 1), u32::MAX)
     }
 
     fn enter_namespaces(&mut self) -> Result<()> {
