@@ -31,6 +31,10 @@ fn refused(why: impl Into<String>) -> CommandError {
 impl Core {
     /// Carries out a command. Those that take long are only begun.
     pub fn command(&mut self, command: Command) -> Result<Answer, CommandError> {
+        if matches!(command, Command::Check | Command::Apply { .. }) {
+            // What was written a moment ago counts, told by the watch already or not.
+            self.reload();
+        }
         match command {
             Command::Check => self.begin(Wish::Policy, By::Policy, true),
             Command::Apply { version, downgrade } => self.apply(version, downgrade),

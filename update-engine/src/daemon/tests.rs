@@ -527,6 +527,16 @@ fn a_policy_that_is_wrong_is_told_and_the_last_good_one_stays() {
 }
 
 #[test]
+fn a_command_counts_with_the_policy_as_it_was_written_last() {
+    let rig = Rig::new();
+    let mut engine = rig.start();
+    rig.host.policy("[update]\nserver = \"/srv/elsewhere\"\n");
+    let _ = engine.core.command(Command::Check);
+    let view = engine.core.view();
+    assert_eq!(view.policy.server.as_deref(), Some("/srv/elsewhere"));
+}
+
+#[test]
 fn the_policy_may_let_the_engine_reboot() {
     let rig = Rig::new();
     rig.host
