@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use policy::{Follower, Roots};
 
-use crate::health::{self, Checks, Systemctl};
+use crate::health::{self, Checks, Systemctl, Units};
 use crate::host::{Host, HostError};
 use crate::marks;
 use crate::settings::{self, Health};
@@ -18,6 +18,9 @@ use crate::{log, reboot};
 
 /// Where `/usr`'s verity device is.
 const USR: &str = "dev/mapper/usr";
+
+/// The daemon's unit.
+const DAEMON: &str = "update-engine.service";
 
 /// A trial that goes on.
 struct OnTrial {
@@ -142,10 +145,70 @@ pub fn watch(root: &Path, directory: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Keeps the release that runs if that needs no daemon: the slot is blessed already, or the
+/// operator masked the daemon, who wants no updates, and not that this one is left. Tells
+/// whether it did; otherwise the daemon has to be asked.
+pub fn bless(root: &Path, units: &impl Units) -> anyhow::Result<bool> {
+    let host = Host::look(root)?;
+    if marks::read(&host.disk)?.bits(host.slot).successful {
+        return Ok(true);
+    }
+    if !health::is_masked(DAEMON, units) {
+        return Ok(false);
+    }
+    marks::bless(&host.disk, host.slot)?;
+    log::info(format!(
+        "{} in slot {} is blessed; {DAEMON} is masked, and this host takes no updates",
+        host.version, host.slot
+    ));
+    Ok(true)
+}
+
 /// Time since the kernel started.
 fn uptime(root: &Path) -> anyhow::Result<Duration> {
     let path = root.join("proc/uptime");
     let text = fs::read_to_string(&path)?;
     let seconds: f64 = text.split('.').next().unwrap_or_default().parse()?;
     Ok(Duration::from_secs_f64(seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use bootloader::slot::Slot;
+
+    use super::*;
+    use crate::testing::TestHost;
+
+    /// A systemd that knows one unit, loaded like this, or does not answer.
+    struct Loaded(Option<&'static str>);
+
+    impl Units for Loaded {
+        fn show(&self, units: &[&str]) -> Result<String, String> {
+            let load = self.0.ok_or("no answer")?;
+            Ok(format!("Id={}\nLoadState={load}\n", units[0]))
+        }
+
+        fn journal(&self, _: &str) -> Vec<String> {
+            Vec::new()
+        }
+
+        fn jobs(&self) -> Vec<String> {
+            Vec::new()
+        }
+    }
+
+    #[test]
+    fn a_trial_is_blessed_without_the_daemon_only_where_that_is_masked() {
+        let host = TestHost::new();
+        host.boot(Slot::B, "0.2.0");
+        host.edit(|table| table.arm(Slot::B, 1));
+        for loaded in [Loaded(None), Loaded(Some("loaded"))] {
+            assert!(!bless(host.root(), &loaded).unwrap());
+            assert!(!host.bits(Slot::B).successful);
+        }
+        assert!(bless(host.root(), &Loaded(Some("masked"))).unwrap());
+        assert!(host.bits(Slot::B).successful);
+        // Nothing is asked where nothing is to be done.
+        assert!(bless(host.root(), &Loaded(None)).unwrap());
+    }
 }

@@ -16,7 +16,7 @@ use crate::log;
 use crate::settings::UnitPattern;
 
 pub use scripts::{DIRECTORIES, Script, list as list_scripts};
-pub use units::{Bad, Systemctl, Units, bad_units, parse_show, pending_work};
+pub use units::{Bad, Systemctl, Units, bad_units, is_masked, parse_show, pending_work};
 
 /// What is checked, and where.
 #[derive(Debug, Clone)]

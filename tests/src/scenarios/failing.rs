@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use qemu::Vm;
 
+use super::update;
 use crate::context::{BOOT, Context, STEP, booted, contains, same};
 use crate::disk::Disk;
 use crate::scenario::{Scenario, scenario};
@@ -21,6 +22,11 @@ pub const SCENARIOS: &[Scenario] = &[
         a_hanging_trial_ends_on_the_other_slot,
         6,
         "A hang in a trial is ended by the hardware watchdog, on slot a."
+    ),
+    scenario!(
+        a_trial_is_kept_where_the_engine_is_masked,
+        3,
+        "A healthy trial whose operator masked update-engine is blessed nevertheless."
     ),
     scenario!(
         a_trial_with_a_corrupt_kernel_image_ends_on_the_other_slot,
@@ -65,6 +71,17 @@ fn a_hanging_trial_ends_on_the_other_slot(context: &Context) -> Result<()> {
         vm.wait_reboot(HANG)?;
         ensure!(vm.watchdog_fired()?, "it was not the watchdog");
         falls_back(vm)
+    })
+}
+
+fn a_trial_is_kept_where_the_engine_is_masked(context: &Context) -> Result<()> {
+    on_trial(context, |vm| {
+        vm.exec_ok("systemctl mask --runtime --now update-engine.service")?;
+        let said = vm.exec_ok("update-engine bless 2>&1")?;
+        contains("what is said", &said, "update-engine.service is masked")?;
+        vm.exec_ok("systemctl unmask --runtime update-engine.service")?;
+        vm.exec_ok("systemctl start update-engine.service")?;
+        update::blessed(vm, TRIAL_VERSION, "b").map(drop)
     })
 }
 

@@ -293,7 +293,7 @@ fn goes_to(vm: &mut Vm, version: &str, slot: &str) -> Result<()> {
 }
 
 /// Waits until the running release is kept, and returns the status.
-fn blessed(vm: &mut Vm, version: &str, slot: &str) -> Result<Value> {
+pub(super) fn blessed(vm: &mut Vm, version: &str, slot: &str) -> Result<Value> {
     // The job of ballast-bless.service has ended when nothing is queued any more.
     vm.exec("systemctl is-system-running --wait")?;
     let status = status(vm)?;

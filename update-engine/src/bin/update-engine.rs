@@ -1,7 +1,8 @@
 //! The daemon that keeps a host's release up to date, and the programs around a trial.
 
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -11,6 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use update_engine::bus::{self, Access, Update1};
 use update_engine::daemon::{self, Ends, Machine, Setup};
+use update_engine::health::Systemctl;
 use update_engine::host::Host;
 use update_engine::state::{DIRECTORY, Store};
 use update_engine::updater::{HostUpdater, Updater};
@@ -33,6 +35,8 @@ enum Verb {
     Health,
     /// Reboots if a release on trial is not blessed in time.
     Trial,
+    /// Keeps the release that runs: asks the daemon, unless that is masked.
+    Bless,
 }
 
 /// Exit status: 0 done, 1 failed, 2 wrong usage.
@@ -41,6 +45,7 @@ fn main() -> ExitCode {
         Verb::Daemon => run(),
         Verb::Health => gate::gate(Path::new("/"), Path::new(DIRECTORY)),
         Verb::Trial => gate::watch(Path::new("/"), Path::new(DIRECTORY)),
+        Verb::Bless => bless(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -49,6 +54,14 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn bless() -> anyhow::Result<()> {
+    if gate::bless(Path::new("/"), &Systemctl)? {
+        return Ok(());
+    }
+    let error = Command::new("updatectl").arg("bless").exec();
+    Err(error).context("running updatectl")
 }
 
 /// The machine that this runs on.

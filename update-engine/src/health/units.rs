@@ -104,6 +104,14 @@ pub fn bad_units(states: &[UnitState]) -> Vec<Bad> {
     states.iter().filter_map(bad).collect()
 }
 
+/// An operator masked the unit. Where systemd does not answer, nobody did.
+pub fn is_masked(unit: &str, units: &impl Units) -> bool {
+    let shown = units.show(&[unit]).unwrap_or_default();
+    parse_show(&shown)
+        .iter()
+        .any(|state| state.load == "masked")
+}
+
 /// Fails with the first unit that failed, and its last lines. Waits for units whose
 /// start is under way.
 pub(super) fn check(patterns: &[UnitPattern], units: &impl Units) -> Result<(), String> {
