@@ -4,7 +4,7 @@
 pub use crate::differential::explained::Difference;
 
 /// All of them, in the order of the table.
-const ALL: [Difference; 10] = [
+const ALL: [Difference; 11] = [
     Difference {
         when: "a copy of the table is damaged or missing, or block 0 has no protective MBR, and no partition changes",
         theirs: "leaves it so; without the MBR it sees no table",
@@ -93,6 +93,13 @@ const ALL: [Difference; 10] = [
         ours: "refuses it",
         why: "it stands for none",
         cases: &["disks/partition/guid_of_zeros"],
+    },
+    Difference {
+        when: "a character beyond U+FFFF in a partition's label",
+        theirs: "writes it",
+        ours: "refuses it",
+        why: "programs that find partitions by label do not agree how it is read",
+        cases: &["disks/partition/label_of_a_surrogate_pair"],
     },
     Difference {
         when: "a partition of number 0, and one on the disk has its label",
