@@ -21,7 +21,7 @@ pub const SELECTOR_TARGET: &str = "x86_64-unknown-uefi";
 const HOST_TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// What the programs are compiled from, and the profile and versions that they share.
-const SOURCES: [&str; 16] = [
+const SOURCES: [&str; 18] = [
     "Cargo.toml",
     "Cargo.lock",
     ".cargo/config.toml",
@@ -32,6 +32,8 @@ const SOURCES: [&str; 16] = [
     "ignition/src",
     "policy/Cargo.toml",
     "policy/src",
+    "rocket/Cargo.toml",
+    "rocket/src",
     "update-engine/Cargo.toml",
     "update-engine/src",
     // Members without a program are part of the workspace that cargo reads.
@@ -52,16 +54,19 @@ pub struct Programs {
     pub update_engine: PathBuf,
     /// How people talk to it.
     pub updatectl: PathBuf,
+    /// The container runtime.
+    pub rocket: PathBuf,
 }
 
 impl Programs {
     /// All of them.
-    pub fn all(&self) -> [&Path; 4] {
+    pub fn all(&self) -> [&Path; 5] {
         [
             &self.ignition,
             &self.selector,
             &self.update_engine,
             &self.updatectl,
+            &self.rocket,
         ]
         .map(PathBuf::as_path)
     }
@@ -88,6 +93,7 @@ pub fn build(tools: &Tools, work: &Path) -> Result<Programs> {
         ignition: made.join("ignition"),
         update_engine: made.join("update-engine"),
         updatectl: made.join("updatectl"),
+        rocket: made.join("rocket"),
         selector: made.join("selector.efi"),
     })
 }
@@ -132,7 +138,12 @@ fn compile(tools: &Tools, work: &Path) -> Result<Programs> {
         run_logged(&mut command, log)
     };
     cargo(
-        &["--package=ignition", "--package=update-engine", "--bins"],
+        &[
+            "--package=ignition",
+            "--package=rocket",
+            "--package=update-engine",
+            "--bins",
+        ],
         HOST_TARGET,
         "cargo-programs",
     )?;
@@ -153,6 +164,7 @@ fn compile(tools: &Tools, work: &Path) -> Result<Programs> {
         ignition: host("ignition"),
         update_engine: host("update-engine"),
         updatectl: host("updatectl"),
+        rocket: host("rocket"),
         selector: target.join(SELECTOR_TARGET).join("release/selector.efi"),
     })
 }
@@ -173,9 +185,15 @@ fn forget_other_clone(target: &Path) -> Result<()> {
         for entry in entries.flatten() {
             let name = entry.file_name();
             let ours = |member: &&str| name.to_string_lossy().starts_with(*member);
-            if ["bootloader-", "ignition-", "policy-", "update-engine-"]
-                .iter()
-                .any(ours)
+            if [
+                "bootloader-",
+                "ignition-",
+                "policy-",
+                "rocket-",
+                "update-engine-",
+            ]
+            .iter()
+            .any(ours)
             {
                 remove_tree(&entry.path())?;
             }

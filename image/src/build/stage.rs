@@ -92,11 +92,14 @@ pub fn make(job: &Job, tree: &Path, programs: &Programs) -> Result<PathBuf> {
         &programs.ignition,
         &programs.update_engine,
         &programs.updatectl,
+        &programs.rocket,
     ] {
         let name = program.file_name().unwrap_or_default();
         install(program, &stage.join("usr/bin").join(name))?;
     }
-    generate(job, &stage, &programs.updatectl)?;
+    for program in [&programs.updatectl, &programs.rocket] {
+        generate(job, &stage, program)?;
+    }
     let root = "usr/share/ballast/tuf/root.json";
     fs::create_dir_all(stage.join("usr/share/ballast/tuf"))?;
     fs::write(stage.join(root), &job.root.bytes).with_context(|| format!("writing {root}"))?;
@@ -105,14 +108,13 @@ pub fn make(job: &Job, tree: &Path, programs: &Programs) -> Result<PathBuf> {
 }
 
 /// Manual pages and shell completions, written by the program that they are about.
-fn generate(job: &Job, stage: &Path, updatectl: &Path) -> Result<()> {
+fn generate(job: &Job, stage: &Path, program: &Path) -> Result<()> {
     let tools = job.tools.clone();
-    let program = updatectl.display().to_string();
-    let mut command = tools.command(&program);
+    let mut command = tools.command(&program.display().to_string());
     command
         .args(["generate", "--dir"])
         .arg(stage.join("usr/share"));
-    run_logged(&mut command, "updatectl")
+    run_logged(&mut command, "generate")
 }
 
 /// Takes away what the umask of a clone may have left to group and others.
