@@ -1,6 +1,7 @@
 //! The scenarios: one module for each theme, one function for each claim.
 
 mod documented;
+mod containers;
 mod example;
 mod failing;
 mod fetching;
@@ -27,6 +28,7 @@ pub fn all() -> Vec<Scenario> {
         provisioning::SCENARIOS,
         volumes::SCENARIOS,
         fetching::SCENARIOS,
+        containers::SCENARIOS,
         failing::SCENARIOS,
         kargs::SCENARIOS,
         host::SCENARIOS,
