@@ -37,7 +37,7 @@ fn run_cargo_test() -> Result<()> {
             "test",
             "--workspace",
             "--features",
-            "ignition/tools",
+            "ignition/tools,rocket/privileged",
             "--quiet",
         ])
         .current_dir(image::build::source_dir())
