@@ -1,7 +1,7 @@
 //! The scenarios: one module for each theme, one function for each claim.
 
-mod documented;
 mod containers;
+mod documented;
 mod example;
 mod failing;
 mod fetching;
