@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::config::data_url;
+use crate::containers::busybox;
 use crate::context::{BOOT, Context, STEP, booted, contains, same};
 use crate::http::{HOST_AS_SEEN_BY_GUESTS, Server};
 use crate::relay::{Identity, KNOWN_TO_THE_PROXY, Proxy};
@@ -21,8 +22,8 @@ pub const SCENARIOS: &[Scenario] = &[scenario!(
     4,
     "A config named by a kernel argument merges and replaces others, verified: over http and \
      over https with an authority of the config by a proxy, over TFTP, and from a server that \
-     needs no proxy. While the proxy is not there, the machine says so and tries again by a \
-     reboot. A server that nobody vouches for and a file that is not there are refused by name."
+     needs no proxy. A container that they bring runs as a service. While the proxy is not \
+     there, the machine says so and tries again by a reboot. A server that nobody vouches for and a file that is not there are refused by name."
 )];
 
 /// The config that the kernel argument names.
@@ -49,6 +50,10 @@ fn configs_come_over_http_tls_and_tftp_once_their_proxy_is_there(context: &Conte
         booted(&boot, VERSION, "a", "normal")?;
         let found = vm.exec("cd /etc; head -n99 e2e-* | cat; stat -c %a e2e-body")?;
         same("what the configs wrote", &found.stdout, WRITTEN)?;
+        let app = "systemctl is-active rocket@e2e; cat /proc/$(pgrep -P $(systemctl show -P MainPID \
+            rocket@e2e))/cmdline | tr '\\0' ' '; cat /proc/$(systemctl show -P MainPID rocket@e2e)/comm";
+        let app = vm.exec(app)?;
+        same("the service of the container", &app.stdout, "active\nsleep 10000 rocket")?;
         servers.are_refused(vm)
     })?;
     let tunnel = format!("CONNECT {KNOWN_TO_THE_PROXY}:{}", servers.secure);
@@ -59,7 +64,7 @@ fn configs_come_over_http_tls_and_tftp_once_their_proxy_is_there(context: &Conte
         &asked.join("\n"),
     )?;
     let asked = [servers.inner.requests(), servers.outer.requests()].concat();
-    let expected = "child.ign secure.ign secret new.ign body";
+    let expected = "child.ign secure.ign secret new.ign body app.tar";
     same("what servers were asked for", &asked.join(" "), expected)
 }
 
@@ -68,6 +73,10 @@ const WRITTEN: &str = "==> e2e-body <==\nfetched body\n\n==> e2e-child <==\nchil
     ==> e2e-inline <==\ninline\n\n==> e2e-new <==\nnew\n\n==> e2e-secret <==\nsecret body\n\n\
     ==> e2e-secure <==\nsecure\n\n==> e2e-tftp <==\ntftp\n\n\
     ==> e2e-trivial <==\ntrivial body\n600";
+
+/// What the service runs.
+const RUN: &str = "RUN=--insecure-options=image --net=none docker-archive:/var/lib/e2e/app.tar -- \
+    sleep 10000\n";
 
 /// Where everything is.
 struct Servers {
@@ -80,6 +89,8 @@ struct Servers {
     outer: Server,
     /// A directory.
     tftp: PathBuf,
+    /// An image, which `outer` has.
+    app: Vec<u8>,
 }
 
 impl Servers {
@@ -89,6 +100,7 @@ impl Servers {
             all.map(|(path, bytes)| (path.to_string(), bytes.clone()))
                 .collect()
         };
+        let app = busybox(context, &json!({}))?;
         let inner = Server::start(contents(&[
             ("child.ign", writing("child")),
             ("secure.ign", writing("secure")),
@@ -97,6 +109,7 @@ impl Servers {
         let outer = Server::start(contents(&[
             ("new.ign", writing("new")),
             ("body", b"fetched body\n".to_vec()),
+            ("app.tar", app.clone()),
         ]))?;
         let tftp = context.file("tftp");
         fs::create_dir_all(tftp.join("configs")).context("making a directory for TFTP")?;
@@ -112,6 +125,7 @@ impl Servers {
             inner,
             outer,
             tftp,
+            app,
         })
     }
 
@@ -148,7 +162,12 @@ impl Servers {
             "storage": { "files": [
                 file("/etc/e2e-body", &self.outer.url("body"), "fetched body\n"),
                 file("/etc/e2e-secret", &secure("secret"), "secret body\n"),
-                file("/etc/e2e-trivial", &tftp("body"), "trivial body\n")] }
+                file("/etc/e2e-trivial", &tftp("body"), "trivial body\n"),
+                { "path": "/var/lib/e2e/app.tar",
+                  "contents": verified(&self.outer.url("app.tar"), &self.app) },
+                { "path": "/etc/rocket/services.d/e2e.env",
+                  "contents": { "source": data_url(RUN) } }] },
+            "systemd": { "units": [{ "name": "rocket@e2e.service", "enabled": true }] }
         })
     }
 
