@@ -13,7 +13,7 @@ use nix::unistd::Pid;
 use oci_spec::runtime::{Hook, LinuxResources};
 
 use super::cgroup::{Cgroup, How, systemd};
-use super::container::Container;
+use super::container::{Container, ProcessPlan};
 use super::error::{During, Error, Result};
 use super::init::{self, Gate, Init};
 use super::sources::{self, Sources};
@@ -310,7 +310,7 @@ impl Created {
         }
         self.wait_until_ready(plan, container)?;
         if container.in_user_namespace() {
-            set_limits(pid, &container.process.limits)?;
+            set_limits(pid, &container.process)?;
         }
         self.state = plan.identity.state(Status::Created, Some(pid.as_raw()))?;
         Ok(())
@@ -500,11 +500,17 @@ pub fn set_oom_score(pid: Pid, score: i32) -> Result<()> {
         .during(|| format!("setting oomScoreAdj to {score}"))
 }
 
-/// Limits that only the host's root may raise.
-pub fn set_limits(pid: Pid, limits: &[(u32, u64, u64)]) -> Result<()> {
-    for &(resource, soft, hard) in limits {
+/// Limits and priorities of a process (0 is this one) that only the host's root may raise.
+pub fn set_limits(pid: Pid, wanted: &ProcessPlan) -> Result<()> {
+    for &(resource, soft, hard) in &wanted.limits {
         process::limit(pid, resource, soft, hard)
             .during(|| format!("setting resource limit {resource} to {soft}:{hard}"))?;
+    }
+    if let Some(scheduling) = wanted.scheduling {
+        process::schedule(pid, scheduling).during(|| "setting the scheduler".into())?;
+    }
+    if let Some((class, level)) = wanted.io_priority {
+        process::io_priority(pid, class, level).during(|| "setting the I/O priority".into())?;
     }
     Ok(())
 }

@@ -233,7 +233,7 @@ impl Guard {
             set_oom_score(pid, score)?;
         }
         if user_namespace {
-            set_limits(pid, &plan.limits)?;
+            set_limits(pid, plan)?;
         }
         channel
             .send(&Message::Start(String::new()))

@@ -302,13 +302,13 @@ fn settings_of_a_namespace_are_made_and_others_refused() {
 #[test]
 fn limits_of_a_process_are_set() {
     let script = "ulimit -n; ulimit -Hn; cat /proc/self/oom_score_adj; \
-                  [ $(awk '{print $19}' /proc/self/stat) = 5 ] && echo nice; cat /proc/sys/kernel/osrelease >/dev/null; uname -m";
+                  [ $(awk '{print $19}' /proc/self/stat) = -5 ] && echo nice; cat /proc/sys/kernel/osrelease >/dev/null; uname -m";
     for user in [false, true] {
         let bundle = Bundle::new(script).with(|config| {
             config["process"]["rlimits"] =
                 json!([{"type": "RLIMIT_NOFILE", "soft": 99, "hard": 9_999}]);
             config["process"]["oomScoreAdj"] = json!(123);
-            config["process"]["scheduler"] = json!({"policy": "SCHED_OTHER", "nice": 5});
+            config["process"]["scheduler"] = json!({"policy": "SCHED_OTHER", "nice": -5});
             config["linux"]["personality"] = json!({"domain": "LINUX32"});
         });
         let bundle = if user {

@@ -16,6 +16,7 @@ use nix::unistd::{chdir, execve, getcwd, write};
 use super::{program, terminal};
 use crate::runtime::caps;
 use crate::runtime::container::ProcessPlan;
+use crate::runtime::create::set_limits;
 use crate::runtime::error::{During, Error, Result};
 use crate::runtime::seccomp::Filter;
 use crate::runtime::sync::Channel;
@@ -54,12 +55,9 @@ impl Start<'_> {
         if let Some(profile) = &wanted.apparmor {
             apparmor(profile)?;
         }
-        self.limit()?;
-        if let Some(scheduling) = wanted.scheduling {
-            process::schedule(scheduling).during(|| "setting the scheduler".into())?;
-        }
-        if let Some((class, level)) = wanted.io_priority {
-            process::io_priority(class, level).during(|| "setting the I/O priority".into())?;
+        // In a user namespace the parent has set them: raising a limit is for the host's root.
+        if !self.user_namespace {
+            set_limits(nix::unistd::Pid::from_raw(0), wanted)?;
         }
         domain(self.personality)?;
         caps::bound(wanted.capabilities.bounding)?;
@@ -96,18 +94,6 @@ impl Start<'_> {
         }
         process::close_range(first, first, Close::OnExec).during(step)?;
         process::close_range(first + 1, u32::MAX, Close::Now).during(step)
-    }
-
-    /// In a user namespace the parent has set them: raising a limit is for the host's root.
-    fn limit(&self) -> Result<()> {
-        if self.user_namespace {
-            return Ok(());
-        }
-        for &(resource, soft, hard) in &self.process.limits {
-            process::limit(nix::unistd::Pid::from_raw(0), resource, soft, hard)
-                .during(|| format!("setting resource limit {resource} to {soft}:{hard}"))?;
-        }
-        Ok(())
     }
 
     fn filter(&self) -> Result<()> {

@@ -273,20 +273,35 @@ pub struct Scheduling {
     pub period: u64,
 }
 
-/// Sets how this thread is scheduled.
-pub fn schedule(mut scheduling: Scheduling) -> nix::Result<()> {
+/// Sets how a process is scheduled; 0 is this one.
+pub fn schedule(pid: Pid, mut scheduling: Scheduling) -> nix::Result<()> {
     scheduling.size = size_of::<Scheduling>() as u32;
     // SAFETY: the structure is the kernel's first version and says its size.
-    let result = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const scheduling, 0) };
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_sched_setattr,
+            pid.as_raw(),
+            &raw const scheduling,
+            0,
+        )
+    };
     Errno::result(result).map(drop)
 }
 
-/// Sets class (1 real time, 2 best effort, 3 idle) and level of this process's I/O.
-pub fn io_priority(class: u32, level: u32) -> nix::Result<()> {
+/// Sets class (1 real time, 2 best effort, 3 idle) and level of a process's I/O; 0 is this
+/// one.
+pub fn io_priority(pid: Pid, class: u32, level: u32) -> nix::Result<()> {
     const IOPRIO_WHO_PROCESS: libc::c_int = 1;
     let value = (class << 13) | level;
     // SAFETY: numbers only.
-    let result = unsafe { libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, value) };
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_ioprio_set,
+            IOPRIO_WHO_PROCESS,
+            pid.as_raw(),
+            value,
+        )
+    };
     Errno::result(result).map(drop)
 }
 
