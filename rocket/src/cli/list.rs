@@ -34,6 +34,11 @@ pub fn run(dirs: &Dirs, args: &Args) -> anyhow::Result<ExitCode> {
         super::print_json(&views)?;
     } else {
         print!("{}", render(&views, args, Timestamp::now()));
+        for view in &views {
+            if let Some(error) = &view.error {
+                eprintln!("rocket: pod {}: {error}", view.uuid);
+            }
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

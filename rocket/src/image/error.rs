@@ -47,7 +47,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// A record of the store that cannot be read or written.
-    #[error("the record {} is damaged; `rocket image rm` the image and fetch it again", .path.display())]
+    #[error("the record {} is damaged; fetch the image again, or remove the record", .path.display())]
     Record {
         /// Which.
         path: PathBuf,

@@ -41,7 +41,7 @@ use crate::dirs::Dirs;
 use crate::durable;
 use crate::options::PullPolicy;
 
-pub use gc::{Collected, Listed, ListedName};
+pub use gc::{Collected, List, Listed, ListedName};
 pub use held::held_by_pods;
 pub use layer::{LayerInfo, LayerLock};
 pub use verify::Damage;
@@ -100,6 +100,15 @@ pub struct Name {
     /// What the file was that it came from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stamp: Option<Stamp>,
+}
+
+/// Names of a store.
+#[derive(Debug, Default)]
+pub struct Names {
+    /// What each means.
+    pub known: BTreeMap<String, Name>,
+    /// What is wrong with the others, of which nobody knows what they mean.
+    pub damaged: Vec<Error>,
 }
 
 /// What changes when a file does.
@@ -337,17 +346,20 @@ impl Store {
         write_record(&self.name_path(&name.name), name)
     }
 
-    /// All names, in their order.
-    pub fn names(&self) -> Result<BTreeMap<String, Name>, Error> {
+    /// All names, in their order, and those that cannot be read.
+    pub fn names(&self) -> Result<Names, Error> {
         let directory = self.root.join("names");
-        let mut names = BTreeMap::new();
+        let mut names = Names::default();
         for file in file_names(&directory)? {
             if durable::is_unfinished(&file) {
                 continue;
             }
-            let record: Option<Name> = read_record(&directory.join(&file))?;
-            if let Some(name) = record {
-                names.insert(name.name.clone(), name);
+            match read_record::<Name>(&directory.join(&file)) {
+                Ok(Some(name)) => {
+                    names.known.insert(name.name.clone(), name);
+                }
+                Ok(None) => {}
+                Err(error) => names.damaged.push(error),
             }
         }
         Ok(names)

@@ -26,9 +26,12 @@ pub struct Args {
 pub fn run(dirs: &Dirs, args: &Args) -> anyhow::Result<ExitCode> {
     let list = Store::open(dirs)?.list()?;
     if args.json {
-        super::super::print_json(&list)?;
+        super::super::print_json(&list.images)?;
     } else {
-        print!("{}", render(&list, args, Timestamp::now()));
+        print!("{}", render(&list.images, args, Timestamp::now()));
+    }
+    for error in list.damaged {
+        eprintln!("rocket: {:#}", anyhow::Error::from(error));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -76,7 +76,7 @@ pub fn gc(dirs: &Dirs, args: &GcArgs) -> anyhow::Result<ExitCode> {
 
 /// Removes all names of an image.
 fn forget(store: &Store, id: &Digest) -> anyhow::Result<Vec<String>> {
-    let names = store.names()?.into_values();
+    let names = store.names()?.known.into_values();
     let names: Vec<String> = names
         .filter(|name| name.id == *id)
         .map(|name| name.name)
@@ -94,9 +94,15 @@ fn collect(dirs: &Dirs, store: &Store, removed: &mut Removed) -> anyhow::Result<
 }
 
 fn show(removed: &Removed, json: bool) -> anyhow::Result<ExitCode> {
+    let damaged = removed.content.iter().flat_map(|content| &content.damaged);
+    let status = match damaged.clone().next() {
+        Some(_) => ExitCode::from(crate::FAILED),
+        None => ExitCode::SUCCESS,
+    };
+    damaged.for_each(|what| eprintln!("rocket: {what}"));
     if json {
         super::super::print_json(removed)?;
-        return Ok(ExitCode::SUCCESS);
+        return Ok(status);
     }
     for name in &removed.names {
         println!("{name} removed");
@@ -111,5 +117,5 @@ fn show(removed: &Removed, json: bool) -> anyhow::Result<ExitCode> {
             done.images, done.layers, done.blobs, done.leftovers
         ),
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(status)
 }

@@ -1,7 +1,9 @@
+mod secure;
+
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::io::{BufRead as _, BufReader, Read, Write};
+use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
@@ -27,6 +29,10 @@ enum Whim {
     Breaks,
     /// Says that it is busy.
     Busy,
+    /// Begins at another byte than it was asked for.
+    Shifts,
+    /// Sends more than there is.
+    Overruns,
 }
 
 /// A registry of files in memory, on this machine's loopback interface.
@@ -45,22 +51,32 @@ struct Shared {
     /// Lines of the requests, with their ranges.
     seen: Mutex<Vec<String>>,
     wants_token: AtomicBool,
+    /// What the `Authorization` header has to be, in small letters.
+    wants_password: Mutex<Option<String>>,
     no_ranges: AtomicBool,
     port: AtomicUsize,
 }
 
 impl Registry {
     fn start() -> Self {
+        Self::behind(|server, stream| server.answer(stream))
+    }
+
+    /// One whose connections are taken by `take`.
+    fn behind(
+        take: impl Fn(&Shared, std::net::TcpStream) -> std::io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let take = Arc::new(take);
         let port = listener.local_addr().unwrap().port();
         let shared = Arc::new(Shared::default());
         shared.port.store(port.into(), Ordering::SeqCst);
         let server = Arc::clone(&shared);
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let server = Arc::clone(&server);
+                let (server, take) = (Arc::clone(&server), Arc::clone(&take));
                 // Whoever breaks off does not want the answer.
-                thread::spawn(move || server.answer(stream));
+                thread::spawn(move || take(server.as_ref(), stream));
             }
         });
         Self { port, shared }
@@ -100,11 +116,11 @@ impl Registry {
 }
 
 impl Shared {
-    fn answer(&self, stream: TcpStream) -> std::io::Result<()> {
-        let mut reader = BufReader::new(stream.try_clone()?);
+    fn answer(&self, stream: impl Read + Write) -> std::io::Result<()> {
+        let mut reader = BufReader::new(stream);
         let mut request = String::new();
         reader.read_line(&mut request)?;
-        let (mut range, mut token) = (None, false);
+        let (mut range, mut shown) = (None, String::new());
         loop {
             let mut line = String::new();
             reader.read_line(&mut line)?;
@@ -115,12 +131,17 @@ impl Shared {
             if let Some(from) = line.strip_prefix("range: bytes=") {
                 range = from.trim_end_matches('-').parse::<usize>().ok();
             }
-            token |= line == "authorization: bearer secret";
+            if let Some(value) = line.strip_prefix("authorization: ") {
+                shown = value.to_owned();
+            }
         }
-        let path = request.split(' ').nth(1).unwrap_or_default().to_owned();
-        let line = format!("{path} {range:?}");
+        let asked = request.split(' ').nth(1).unwrap_or_default();
+        let line = format!("{asked} {range:?} {shown}");
         self.seen.lock().unwrap().push(line);
-        self.reply(stream, &path, range, token)
+        // A proxy is asked for whole addresses.
+        let path = asked.strip_prefix("http://").unwrap_or(asked);
+        let path = path.find('/').map_or(path, |at| &path[at..]);
+        self.reply(reader.get_mut(), path, range, &shown)
     }
 
     /// Only long blobs are worth it.
@@ -131,36 +152,37 @@ impl Shared {
 
     fn reply(
         &self,
-        mut stream: TcpStream,
+        stream: &mut (impl Read + Write),
         path: &str,
         range: Option<usize>,
-        token: bool,
+        shown: &str,
     ) -> std::io::Result<()> {
         let port = self.port.load(Ordering::SeqCst);
         if path.starts_with("/token") {
-            return send(&mut stream, "200 OK", "", br#"{"token":"secret"}"#);
+            return send(stream, "200 OK", "", br#"{"token":"secret"}"#);
         }
-        if self.wants_token.load(Ordering::SeqCst) && !token {
+        if let Some(wanted) = &*self.wants_password.lock().unwrap()
+            && shown != wanted
+        {
+            let wants = "WWW-Authenticate: Basic realm=\"r\"\r\n";
+            return send(stream, "401 Unauthorized", wants, b"");
+        }
+        if self.wants_token.load(Ordering::SeqCst) && shown != "bearer secret" {
             let wants = format!(
                 "WWW-Authenticate: Bearer realm=\"http://127.0.0.1:{port}/token\",service=\"s\"\r\n"
             );
-            return send(&mut stream, "401 Unauthorized", &wants, b"");
+            return send(stream, "401 Unauthorized", &wants, b"");
         }
         if let Some(to) = self.moved.lock().unwrap().get(path) {
-            return send(
-                &mut stream,
-                "307 Moved",
-                &format!("Location: {to}\r\n"),
-                b"",
-            );
+            return send(stream, "307 Moved", &format!("Location: {to}\r\n"), b"");
         }
         let Some(content) = self.files.lock().unwrap().get(path).cloned() else {
             let why = br#"{"errors":[{"code":"X","message":"there is no such thing"}]}"#;
-            return send(&mut stream, "404 Not Found", "", why);
+            return send(stream, "404 Not Found", "", why);
         };
         let whim = self.take_whim(path, content.len());
         if whim == Some(Whim::Busy) {
-            return send(&mut stream, "503 Busy", "Retry-After: 0\r\n", b"");
+            return send(stream, "503 Busy", "Retry-After: 0\r\n", b"");
         }
         let ranges = !self.no_ranges.load(Ordering::SeqCst);
         let from = range.filter(|_| ranges).unwrap_or(0).min(content.len());
@@ -173,6 +195,13 @@ impl Shared {
             }
         };
         let rest = &content[from..];
+        if whim == Some(Whim::Shifts) {
+            let range = format!("Content-Range: bytes {}-{last}/*\r\n", from + 1);
+            return send(stream, "206 Partial Content", &range, &rest[1..]);
+        }
+        if whim == Some(Whim::Overruns) {
+            return send(stream, status, &header, &[rest, rest].concat());
+        }
         if whim == Some(Whim::Breaks) {
             let head = format!(
                 "HTTP/1.1 {status}\r\nContent-Length: {}\r\n{header}\r\n",
@@ -181,11 +210,11 @@ impl Shared {
             stream.write_all(head.as_bytes())?;
             return stream.write_all(&rest[..rest.len() / 2]);
         }
-        send(&mut stream, status, &header, rest)
+        send(stream, status, &header, rest)
     }
 }
 
-fn send(stream: &mut TcpStream, status: &str, header: &str, body: &[u8]) -> std::io::Result<()> {
+fn send(stream: &mut impl Write, status: &str, header: &str, body: &[u8]) -> std::io::Result<()> {
     let length = body.len();
     let head = format!(
         "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n{header}\r\n"
@@ -237,6 +266,11 @@ impl Host {
         obtain(&self.store, &Source::parse(name).unwrap(), &options)
     }
 
+    fn fetch_stored(&self, name: &str) -> Option<Image> {
+        let source = Source::parse(name).unwrap();
+        self.store.find(&source, PullPolicy::Never).unwrap()
+    }
+
     fn damages(&self, image: &Image) -> usize {
         let limits = unpack::Limits::default();
         self.store.verify(&image.id, false, &limits).unwrap().len()
@@ -262,6 +296,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 }
 
 #[test]
+#[cfg_attr(not(feature = "privileged"), ignore = "needs root")]
 fn an_image_is_fetched_by_tag_and_by_digest_and_then_found() {
     let registry = Registry::start();
     let fixture = fixture();
@@ -296,6 +331,7 @@ fn a_registry_without_tls_is_asked_only_if_policy_says_so() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "privileged"), ignore = "needs root")]
 fn a_token_is_fetched_once_and_used_for_everything() {
     let registry = Registry::start();
     registry.publish("app", "1", &fixture());
@@ -307,6 +343,7 @@ fn a_token_is_fetched_once_and_used_for_everything() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "privileged"), ignore = "needs root")]
 fn a_broken_download_goes_on_where_it_broke() {
     for no_ranges in [false, true] {
         let registry = Registry::start();
@@ -325,6 +362,7 @@ fn a_broken_download_goes_on_where_it_broke() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "privileged"), ignore = "needs root")]
 fn what_an_earlier_fetch_left_is_not_asked_for_again() {
     let registry = Registry::start();
     let fixture = fixture();
@@ -357,6 +395,7 @@ fn what_an_earlier_fetch_left_is_not_asked_for_again() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "privileged"), ignore = "needs root")]
 fn a_layer_that_lies_is_refused_and_forgotten() {
     let registry = Registry::start();
     let fixture = fixture();
@@ -390,6 +429,7 @@ fn a_configuration_that_lies_is_refused() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "privileged"), ignore = "needs root")]
 fn blobs_may_be_somewhere_else() {
     let (registry, elsewhere) = (Registry::start(), Registry::start());
     let fixture = fixture();
@@ -406,6 +446,7 @@ fn blobs_may_be_somewhere_else() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "privileged"), ignore = "needs root")]
 fn a_mirror_is_asked_first_and_the_registry_if_it_has_nothing() {
     let (mirror, registry) = (Registry::start(), Registry::start());
     registry.publish("team/app", "1", &fixture());
@@ -430,6 +471,7 @@ fn a_mirror_is_asked_first_and_the_registry_if_it_has_nothing() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "privileged"), ignore = "needs root")]
 fn of_an_index_the_image_for_this_machine_is_taken() {
     let registry = Registry::start();
     let (ours, other) = (fixture(), Fixture::new(&[&[("other", "")]]));
@@ -561,6 +603,7 @@ fn trusting(registry: &Registry, pair: &EcdsaKeyPair) -> Host {
 }
 
 #[test]
+#[cfg_attr(not(feature = "privileged"), ignore = "needs root")]
 fn a_signed_image_is_taken_wherever_its_signature_is() {
     for place in [Place::Tag, Place::Referrers, Place::ReferrersTag] {
         let registry = Registry::start();
@@ -581,6 +624,7 @@ fn a_signed_image_is_taken_wherever_its_signature_is() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "privileged"), ignore = "needs root")]
 fn an_image_that_is_not_signed_is_refused_before_any_layer_is_asked_for() {
     let registry = Registry::start();
     let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap();

@@ -1,6 +1,6 @@
 //! Listing what is in the store, and removing it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::super::Error;
 use super::super::digest::Digest;
 use super::super::trust::Verified;
-use super::{Store, file_names};
+use super::{Name, Names, Store, file_names};
 use crate::durable;
 
 /// One image, as it is listed.
@@ -40,8 +40,17 @@ pub struct ListedName {
     pub verified: Verified,
 }
 
+/// The images of a store.
+#[derive(Debug, Default)]
+pub struct List {
+    /// Those whose records can be read.
+    pub images: Vec<Listed>,
+    /// What is wrong with other records.
+    pub damaged: Vec<Error>,
+}
+
 /// What was removed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Collected {
     /// Images that nothing names any more.
     pub images: usize,
@@ -51,39 +60,53 @@ pub struct Collected {
     pub blobs: usize,
     /// What interrupted work left.
     pub leftovers: usize,
+    /// Records that cannot be read, each with the reason. What they may mean has stayed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub damaged: Vec<String>,
 }
 
 impl Store {
     /// All images, the one that was fetched last first.
-    pub fn list(&self) -> Result<Vec<Listed>, Error> {
-        let names = self.names()?;
-        let mut list = Vec::new();
+    pub fn list(&self) -> Result<List, Error> {
+        let Names { known, damaged } = self.names()?;
+        let mut list = List {
+            images: Vec::new(),
+            damaged,
+        };
         for id in self.image_ids()? {
-            let Some(record) = self.record(&id)? else {
-                continue;
-            };
-            let mut unpacked = 0;
-            for layer in &record.layers {
-                unpacked += self
-                    .layer_info(&layer.diff_id)?
-                    .map_or(0, |info| info.bytes);
+            match self.listed(&id, &known) {
+                Ok(listed) => list.images.extend(listed),
+                Err(error) => list.damaged.push(error),
             }
-            let own = names.values().filter(|name| name.id == id);
-            let own = own.map(|name| ListedName {
-                name: name.name.clone(),
-                verified: name.verified.clone(),
-            });
-            list.push(Listed {
-                id,
-                names: own.collect(),
-                size: record.layers.iter().map(|layer| layer.blob.size).sum(),
-                unpacked,
-                layers: record.layers.len(),
-                fetched: record.fetched,
-            });
         }
-        list.sort_by(|one, other| other.fetched.cmp(&one.fetched).then(one.id.cmp(&other.id)));
+        list.images
+            .sort_by(|one, other| other.fetched.cmp(&one.fetched).then(one.id.cmp(&other.id)));
         Ok(list)
+    }
+
+    fn listed(&self, id: &Digest, names: &BTreeMap<String, Name>) -> Result<Option<Listed>, Error> {
+        let Some(record) = self.record(id)? else {
+            return Ok(None);
+        };
+        let mut unpacked = 0;
+        for layer in &record.layers {
+            unpacked += self
+                .layer_info(&layer.diff_id)?
+                .map_or(0, |info| info.bytes);
+        }
+        let own = names.values().filter(|name| name.id == *id);
+        let own = own.map(|name| ListedName {
+            name: name.name.clone(),
+            verified: name.verified.clone(),
+        });
+        Ok(Some(Listed {
+            id: *id,
+            names: own.collect(),
+            size: record.layers.iter().map(|layer| layer.blob.size).sum(),
+            unpacked,
+            layers: record.layers.len(),
+            fetched: record.fetched,
+        }))
     }
 
     /// The ids of all images.
@@ -101,7 +124,8 @@ impl Store {
 
     /// Removes what no name and no pod needs, and what interrupted work left. `in_use` says
     /// which images pods need; it is asked while nobody can begin to use another one. None
-    /// if another rocket fetches: then everything stays.
+    /// if another rocket fetches: then everything stays. A record that cannot be read may
+    /// mean any image or any content: as long as there is one, these stay.
     pub fn gc(
         &self,
         in_use: impl FnOnce() -> Result<BTreeSet<Digest>, Error>,
@@ -136,11 +160,24 @@ impl Store {
         in_use: &BTreeSet<Digest>,
         collected: &mut Collected,
     ) -> Result<Needed, Error> {
-        let named: BTreeSet<Digest> = self.names()?.values().map(|name| name.id).collect();
+        let names = self.names()?;
+        let named: BTreeSet<Digest> = names.known.values().map(|name| name.id).collect();
+        let is_any_named = !names.damaged.is_empty();
+        collected
+            .damaged
+            .extend(names.damaged.into_iter().map(told));
+        let is_needed = |id: &Digest| is_any_named || named.contains(id) || in_use.contains(id);
         let mut needed = Needed::default();
         for id in self.image_ids()? {
-            let record = self.record(&id)?;
-            if let Some(record) = record.filter(|_| named.contains(&id) || in_use.contains(&id)) {
+            let record = match self.record(&id) {
+                Ok(record) => record,
+                Err(error) => {
+                    needed.anything = true;
+                    collected.damaged.push(told(error));
+                    continue;
+                }
+            };
+            if let Some(record) = record.filter(|_| is_needed(&id)) {
                 needed.blobs.extend([id, record.config.digest]);
                 needed.blobs.extend(record.index);
                 let layers = record.layers.iter();
@@ -165,7 +202,7 @@ impl Store {
         collected: &mut Collected,
     ) -> Result<Vec<PathBuf>, Error> {
         for (path, digest) in self.by_digest("blobs/sha256")? {
-            if !digest.is_some_and(|digest| needed.blobs.contains(&digest)) {
+            if !needed.has(&needed.blobs, digest) {
                 remove_file(&path)?;
                 collected.blobs += 1;
             }
@@ -186,7 +223,7 @@ impl Store {
         collected.leftovers += leftovers.len();
         let mut trash: Vec<PathBuf> = leftovers.into_iter().map(|(path, _)| path).collect();
         for (path, digest) in self.by_digest("layers")? {
-            if !digest.is_some_and(|digest| needed.layers.contains(&digest)) {
+            if !needed.has(&needed.layers, digest) {
                 let aside = self.temporary();
                 durable::rename(&path, &aside).map_err(Error::io("putting aside", &path))?;
                 trash.push(aside);
@@ -222,6 +259,20 @@ impl Store {
 struct Needed {
     blobs: BTreeSet<Digest>,
     layers: BTreeSet<Digest>,
+    /// Nobody knows of what else.
+    anything: bool,
+}
+
+impl Needed {
+    /// Content whose name is no digest is nobody's.
+    fn has(&self, known: &BTreeSet<Digest>, digest: Option<Digest>) -> bool {
+        digest.is_some_and(|digest| self.anything || known.contains(&digest))
+    }
+}
+
+/// An error with its causes.
+fn told(error: Error) -> String {
+    format!("{:#}", anyhow::Error::from(error))
 }
 
 fn remove_file(path: &Path) -> Result<(), Error> {

@@ -50,6 +50,7 @@ fn read(image: &Image, layer: usize, name: &str) -> String {
 }
 
 #[test]
+#[cfg_attr(not(feature = "privileged"), ignore = "needs root")]
 fn an_image_of_a_layout_is_taken_in_once_and_found_again() {
     let host = Host::new();
     let (fixture, source) = host.layout();
@@ -70,6 +71,7 @@ fn an_image_of_a_layout_is_taken_in_once_and_found_again() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "privileged"), ignore = "needs root")]
 fn a_layout_that_changed_is_taken_in_again() {
     let host = Host::new();
     let (_, source) = host.layout();
@@ -82,6 +84,7 @@ fn a_layout_that_changed_is_taken_in_again() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "privileged"), ignore = "needs root")]
 fn what_docker_saves_is_taken_in_also_compressed() {
     let host = Host::new();
     let fixture = Fixture::new(&[&[("a", "1")], &[("b", "2")]]);
@@ -107,6 +110,7 @@ fn what_docker_saves_is_taken_in_also_compressed() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "privileged"), ignore = "needs root")]
 fn without_trust_nothing_is_taken_in_and_nothing_of_the_store_is_used() {
     let host = Host::new();
     let (_, source) = host.layout();
@@ -119,6 +123,7 @@ fn without_trust_nothing_is_taken_in_and_nothing_of_the_store_is_used() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "privileged"), ignore = "needs root")]
 fn a_pods_image_stays_until_the_pod_is_gone() {
     let host = Host::new();
     let (_, source) = host.layout();
@@ -146,6 +151,7 @@ fn a_pods_image_stays_until_the_pod_is_gone() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "privileged"), ignore = "needs root")]
 fn layers_are_shared_and_stay_as_long_as_one_image_needs_them() {
     let host = Host::new();
     let base: &[(&str, &str)] = &[("base", "")];
@@ -174,6 +180,7 @@ fn nothing_is_collected_while_somebody_fetches() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "privileged"), ignore = "needs root")]
 fn many_at_once_take_an_image_in_once() {
     let host = Host::new();
     let (fixture, source) = host.layout();
@@ -193,6 +200,7 @@ fn many_at_once_take_an_image_in_once() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "privileged"), ignore = "needs root")]
 fn damage_is_found_and_repaired() {
     let host = Host::new();
     let (fixture, source) = host.layout();
@@ -215,6 +223,7 @@ fn damage_is_found_and_repaired() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "privileged"), ignore = "needs root")]
 fn damaged_bytes_are_found_and_fetched_again() {
     let host = Host::new();
     let (fixture, source) = host.layout();
@@ -250,6 +259,7 @@ fn a_layer_that_lies_leaves_nothing() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "privileged"), ignore = "needs root")]
 fn what_is_exported_comes_in_again_as_the_same_image() {
     let host = Host::new();
     let (fixture, source) = host.layout();
@@ -277,6 +287,46 @@ fn what_is_exported_comes_in_again_as_the_same_image() {
     assert!(matches!(refused, Err(Error::Digest { .. })));
 }
 
+#[test]
+#[cfg_attr(not(feature = "privileged"), ignore = "needs root")]
+fn what_a_damaged_record_may_mean_stays_and_the_rest_is_listed() {
+    let host = Host::new();
+    let make = |name: &str, files| {
+        let path = host.root.path().join(name);
+        Fixture::new(&[files]).layout(&path);
+        let source = Source::parse(&format!("oci:{}:1.0", path.display())).unwrap();
+        let options = FetchOptions {
+            policy: PullPolicy::Update,
+            ..insecure()
+        };
+        obtain(&host.store, &source, &options).unwrap()
+    };
+    let (bad, good) = (make("bad", &[("a", "1")]), make("good", &[("b", "2")]));
+    let whole = host.content();
+    for path in [
+        host.store.image_path(&bad.id),
+        host.store.name_path(&bad.name),
+    ] {
+        let before = fs::read(&path).unwrap();
+        fs::write(&path, "{").unwrap();
+        host.store.forget_name(&good.name).unwrap();
+        let list = host.store.list().unwrap();
+        let named = path.display().to_string();
+        assert!(list.images.iter().any(|image| image.id == good.id));
+        assert!(list.damaged[0].to_string().contains(&named), "{list:?}");
+        let collected = host.gc();
+        assert!(collected.damaged[0].contains(&named), "{collected:?}");
+        assert_eq!((collected.layers, collected.blobs), (0, 0));
+        fs::write(&path, before).unwrap();
+        make("good", &[("b", "2")]);
+        assert_eq!(host.content(), whole);
+    }
+    // What was damaged is put right by fetching it again.
+    fs::write(host.store.image_path(&bad.id), "{").unwrap();
+    make("bad", &[("a", "1")]);
+    assert_eq!(host.gc(), Collected::default());
+}
+
 /// On a file system of its own, which only the calling thread and its children see.
 fn on_a_small_disk(size: &str, test: impl FnOnce(&Path) + Send) {
     use nix::mount::{MsFlags, mount};
@@ -298,6 +348,7 @@ fn on_a_small_disk(size: &str, test: impl FnOnce(&Path) + Send) {
 }
 
 #[test]
+#[cfg_attr(not(feature = "privileged"), ignore = "needs root")]
 fn a_full_disk_is_told_and_leaves_what_was_there() {
     on_a_small_disk("size=8m", |disk| {
         let store = Store::open(&Dirs::below(disk)).unwrap();
@@ -359,6 +410,7 @@ fn run_child(root: &Path, kill_at: usize, remove: bool) -> bool {
 }
 
 #[test]
+#[cfg_attr(not(feature = "privileged"), ignore = "needs root")]
 fn a_fetch_that_is_killed_at_any_step_can_be_done_again_or_collected() {
     for step in 1.. {
         let host = Host::new();
@@ -390,6 +442,7 @@ fn a_fetch_that_is_killed_at_any_step_can_be_done_again_or_collected() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "privileged"), ignore = "needs root")]
 fn a_removal_that_is_killed_at_any_step_can_be_done_again() {
     for step in 1.. {
         let host = Host::new();
@@ -415,13 +468,14 @@ fn a_removal_that_is_killed_at_any_step_can_be_done_again() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "privileged"), ignore = "needs root")]
 fn checks_that_are_left_out_are_written_down() {
     let host = Host::new();
     let (_, source) = host.layout();
     let image = obtain(&host.store, &source, &insecure()).unwrap();
     assert_eq!(image.verified, Verified::Insecure);
     assert_eq!(insecure().checks, Checks::SkipImage);
-    let list = host.store.list().unwrap();
+    let list = host.store.list().unwrap().images;
     assert_eq!(list[0].names[0].verified, Verified::Insecure);
     assert_eq!(list[0].layers, 2);
 }

@@ -120,6 +120,7 @@ fn is_whiteout(path: &Path) -> bool {
 }
 
 #[test]
+#[cfg_attr(not(feature = "privileged"), ignore = "needs root")]
 fn a_tree_comes_out_as_it_went_in() {
     let (outer, made) = Archive::new()
         .directory("./")
@@ -142,6 +143,7 @@ fn a_tree_comes_out_as_it_went_in() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "privileged"), ignore = "needs root")]
 fn owner_permissions_and_attributes_are_kept() {
     let capability = b"\x01\0\0\x02\0\x04\0\0\0\0\0\0\0\0\0\0\0\0\0\n";
     let (outer, made) = Archive::new()
@@ -173,6 +175,7 @@ fn owner_permissions_and_attributes_are_kept() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "privileged"), ignore = "needs root")]
 fn whiteouts_hide_what_is_below_and_not_what_is_here() {
     let (outer, made) = Archive::new()
         .file(".wh.gone", b"")
@@ -200,6 +203,7 @@ fn whiteouts_hide_what_is_below_and_not_what_is_here() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "privileged"), ignore = "needs root")]
 fn the_last_entry_of_a_name_counts() {
     let (outer, made) = Archive::new()
         .file("a", b"1")
@@ -219,6 +223,7 @@ fn the_last_entry_of_a_name_counts() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "privileged"), ignore = "needs root")]
 fn links_are_followed_within_the_tree_only() {
     let (outer, made) = Archive::new()
         .directory("usr/")
@@ -235,6 +240,7 @@ fn links_are_followed_within_the_tree_only() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "privileged"), ignore = "needs root")]
 fn what_leads_out_or_means_nothing_is_refused() {
     type Check = fn(&UnpackError) -> bool;
     let name: Check = |error| matches!(error, UnpackError::Name(_));
@@ -292,6 +298,7 @@ fn what_leads_out_or_means_nothing_is_refused() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "privileged"), ignore = "needs root")]
 fn names_longer_than_a_header_are_read_in_both_ways() {
     let long = format!("{}/file", "d".repeat(200));
     let mut gnu = Archive::new();
@@ -333,6 +340,7 @@ fn records_and_names_of_any_length_are_not_read_into_memory() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "privileged"), ignore = "needs root")]
 fn zeros_become_holes() {
     let mut content = vec![0; 1 << 20];
     content[500_000] = 1;
@@ -378,6 +386,7 @@ fn a_map_of_holes_that_does_not_fit_is_refused() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "privileged"), ignore = "needs root")]
 fn every_compression_is_found_by_its_bytes() {
     let archive = Archive::new().file("a", b"content").bytes();
     let gzipped = gzip(&archive);
@@ -392,6 +401,7 @@ fn every_compression_is_found_by_its_bytes() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "privileged"), ignore = "needs root")]
 fn bytes_that_are_not_what_was_promised_are_told_apart() {
     let archive = Archive::new().file("a", b"content").bytes();
     let fetched = gzip(&archive);
@@ -433,6 +443,7 @@ fn bytes_that_are_not_what_was_promised_are_told_apart() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "privileged"), ignore = "needs root")]
 fn what_is_behind_the_end_is_hashed_too() {
     let mut archive = Archive::new().file("a", b"content").bytes();
     archive.extend(b"behind the end");
@@ -443,6 +454,7 @@ fn what_is_behind_the_end_is_hashed_too() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "privileged"), ignore = "needs root")]
 fn bombs_end_at_the_limits() {
     let archive = Archive::new()
         .file("a/b/c", &[0; 5000])
@@ -470,6 +482,7 @@ fn bombs_end_at_the_limits() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "privileged"), ignore = "needs root")]
 fn devices_are_made_only_if_policy_lets_them() {
     let null = |archive: Archive| {
         archive.header(|header| {
@@ -560,6 +573,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
     #[test]
+    #[cfg_attr(not(feature = "privileged"), ignore = "needs root")]
     fn random_trees_packed_and_unpacked_are_equal(tree in tree(), compressed: bool) {
         let mut archive = Archive::new();
         for (name, content) in &tree {
