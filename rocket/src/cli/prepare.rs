@@ -33,11 +33,14 @@ pub struct Args {
 }
 
 pub fn run(dirs: &Dirs, args: &Args) -> anyhow::Result<ExitCode> {
-    println!("{}", prepare(dirs, &args.pod, &args.words)?.uuid());
+    let mut pod = prepare(dirs, &args.pod, &args.words)?;
+    pod.advance(State::Prepared)?;
+    println!("{}", pod.uuid());
     Ok(ExitCode::SUCCESS)
 }
 
-/// A pod that can be run, locked.
+/// A pod with all that it takes to run it, locked. As long as it is not [`State::Prepared`] it
+/// is given up when this process ends: who runs it at once never leaves it to anybody else.
 pub fn prepare(dirs: &Dirs, options: &PodOptions, words: &[String]) -> anyhow::Result<Pod> {
     let apps = split(words)?;
     let store = Store::open(dirs)?;
@@ -60,7 +63,7 @@ pub fn prepare(dirs: &Dirs, options: &PodOptions, words: &[String]) -> anyhow::R
             (app, source)
         })
         .collect();
-    let mut pod = Pods::open(dirs)?.create()?;
+    let pod = Pods::open(dirs)?.create()?;
     let manifest = pod::manifest(
         pod.uuid(),
         Timestamp::now(),
@@ -72,7 +75,6 @@ pub fn prepare(dirs: &Dirs, options: &PodOptions, words: &[String]) -> anyhow::R
         store.hold(image, pod.path())?;
     }
     pod.write_manifest(&manifest)?;
-    pod.advance(State::Prepared)?;
     if let Some(path) = &options.uuid_file_save {
         std::fs::write(path, format!("{}\n", pod.uuid()))
             .with_context(|| format!("writing {}", path.display()))?;

@@ -61,6 +61,7 @@ impl Args {
 pub fn run(dirs: &Dirs, args: &Args) -> anyhow::Result<ExitCode> {
     let mut pod = prepare::prepare(dirs, &args.pod, &args.words)?;
     if args.detach {
+        pod.advance(State::Prepared)?;
         let manifest = pod.manifest()?;
         drop(pod);
         detach::start(dirs.root(), &manifest, args.restart)?;
@@ -82,6 +83,12 @@ pub fn run_prepared(dirs: &Dirs, args: &PreparedArgs) -> anyhow::Result<ExitCode
     };
     let mut pod = Pods::open(dirs)?.find(&uuid)?;
     pod.lock()?;
+    if pod.state() == State::Preparing {
+        bail!(
+            "pod {} was given up before it was prepared; `rocket gc` removes it",
+            pod.uuid()
+        );
+    }
     if args.again {
         pod::again(dirs, &mut pod)?;
     }

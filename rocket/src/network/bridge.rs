@@ -72,7 +72,7 @@ impl Bridge {
         let bridge = self.ensure(&mut links, &leases)?;
         let lease = leases.take(&self.settings, pod, ports)?;
         if !ports.is_empty() {
-            rules::load(&rules::rules(&self.settings, leases.all()))?;
+            rules::load(&self.settings, &leases)?;
         }
         drop(leases);
         self.connect(&mut links, bridge, pid, &lease)?;
@@ -82,7 +82,8 @@ impl Bridge {
             .collect())
     }
 
-    /// Takes addresses and ports back from pods that are gone.
+    /// Takes addresses and ports back from pods that are gone. `is_there` is asked while
+    /// nobody can take an address.
     ///
     /// # Errors
     /// A file cannot be removed, or rules cannot be loaded.
@@ -91,34 +92,41 @@ impl Bridge {
             return Ok(());
         }
         let mut leases = Leases::lock(&self.leases)?;
-        if leases.retain(is_there)? {
-            rules::load(&rules::rules(&self.settings, leases.all()))?;
+        let gone = leases.set_aside(is_there);
+        // Before their files: if this is killed in between, the files tell the next one that
+        // there are rules to remove.
+        if gone.iter().any(|lease| !lease.ports.is_empty()) {
+            rules::load(&self.settings, &leases)?;
         }
-        Ok(())
+        leases.free(&gone)
     }
 
     /// The bridge's number. Makes it, its rules, and has the kernel forward, if it is not there.
+    /// It is switched on last: one that is not was left by a rocket that was killed.
     fn ensure(&self, links: &mut Links, leases: &Leases) -> Result<u32, NetworkError> {
         let name = self.settings.bridge.as_str();
         let ask = |links: &mut Links| {
             links
-                .index(name)
+                .find(name)
                 .map_err(refused("looking for device", name))
         };
-        if let Some(index) = ask(links)? {
-            return Ok(index);
+        let found = ask(links)?;
+        if let Some(bridge) = found.filter(|bridge| bridge.is_up) {
+            return Ok(bridge.index);
         }
-        // The bridge comes last: whoever sees it has the rest.
         allow_forwarding()?;
-        rules::load(&rules::rules(&self.settings, leases.all()))?;
-        links
-            .add_bridge(name, self.settings.mtu)
-            .map_err(refused("making bridge", name))?;
-        let index = ask(links)?.ok_or_else(|| NetworkError::Link {
+        rules::load(&self.settings, leases)?;
+        if found.is_none() {
+            links
+                .add_bridge(name, self.settings.mtu)
+                .map_err(refused("making bridge", name))?;
+        }
+        let made = ask(links)?.ok_or_else(|| NetworkError::Link {
             operation: "finding bridge",
             object: name.to_owned(),
             source: io::ErrorKind::NotFound.into(),
         })?;
+        let index = made.index;
         set(
             format!("/proc/sys/net/ipv4/conf/{name}/route_localnet"),
             "1",
@@ -147,10 +155,11 @@ impl Bridge {
             .add_pair(&outside, bridge, self.settings.mtu, peer)
             .map_err(refused("making device", &outside))?;
         let mut inside = Links::of(pid).map_err(refused("entering the network of process", pid))?;
-        let index = inside
-            .index(INSIDE)
-            .and_then(|index| index.ok_or_else(|| io::ErrorKind::NotFound.into()))
+        let device = inside
+            .find(INSIDE)
+            .and_then(|device| device.ok_or_else(|| io::ErrorKind::NotFound.into()))
             .map_err(refused("finding the pod's device", INSIDE))?;
+        let index = device.index;
         let networks = [
             Some(IpNet::from(Ipv4Net::new_assert(
                 lease.ipv4,

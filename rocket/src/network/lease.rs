@@ -1,9 +1,11 @@
 //! Addresses that are taken.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write as _};
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -17,6 +19,9 @@ use crate::options::PortOption;
 /// The address that was given last: the next one is looked for behind it, so that an address
 /// is not used again at once.
 const LAST: &str = "last";
+
+/// How the name of a file ends that is being written.
+const NEW: &str = "new";
 
 /// What is read of a file at most.
 const MOST: u64 = 1 << 20;
@@ -42,15 +47,15 @@ pub struct Lease {
 pub struct Leases {
     dir: PathBuf,
     all: Vec<Lease>,
-    _lock: File,
+    lock: File,
 }
 
 impl Leases {
     /// Those of the network that is kept in `dir`. Waits for other rockets.
     ///
     /// # Errors
-    /// Files cannot be read. One that is damaged counts as not there: it can only be what a
-    /// host that lost power left, and addresses do not outlive a boot.
+    /// Files cannot be read. One that is damaged is removed: it can only be what a host that
+    /// lost power left, and addresses do not outlive a boot. So is one that was not finished.
     pub fn lock(dir: &Path) -> Result<Self, NetworkError> {
         let mut builder = fs::DirBuilder::new();
         let made = builder.recursive(true).mode(0o700).create(dir);
@@ -60,15 +65,21 @@ impl Leases {
         let mut all = Vec::new();
         for entry in fs::read_dir(dir).map_err(failed("listing", dir))? {
             let path = entry.map_err(failed("listing", dir))?.path();
-            if path.extension().is_some_and(|ext| ext == "lease") {
-                all.extend(read(&path).map_err(failed("reading", &path))?);
+            let lease = match path.extension().and_then(OsStr::to_str) {
+                Some("lease") => read(&path).map_err(failed("reading", &path))?,
+                Some(NEW) => None,
+                _ => continue,
+            };
+            match lease {
+                Some(lease) => all.push(lease),
+                None => remove(&path)?,
             }
         }
         all.sort_by_key(|lease| lease.ipv4);
         Ok(Self {
             dir: dir.to_owned(),
             all,
-            _lock: lock,
+            lock,
         })
     }
 
@@ -117,26 +128,32 @@ impl Leases {
         Ok(lease)
     }
 
-    /// Frees what no pod holds that `is_there`. Says whether ports were among it, so that
-    /// rules have to be loaded again.
-    ///
-    /// # Errors
-    /// A file cannot be removed.
-    pub fn retain(&mut self, is_there: impl Fn(Uuid) -> bool) -> Result<bool, NetworkError> {
-        let (kept, gone): (Vec<Lease>, Vec<Lease>) = std::mem::take(&mut self.all)
+    /// Takes out what no pod holds that `is_there`. It is free once [`Self::free`] has been
+    /// told so.
+    pub fn set_aside(&mut self, is_there: impl Fn(Uuid) -> bool) -> Vec<Lease> {
+        let (kept, gone) = std::mem::take(&mut self.all)
             .into_iter()
             .partition(|lease| is_there(lease.pod));
         self.all = kept;
-        for lease in &gone {
-            let path = self.path(lease.ipv4);
-            match fs::remove_file(&path) {
-                Err(error) if error.kind() != ErrorKind::NotFound => {
-                    return Err(failed("removing", &path)(error));
-                }
-                _ => {}
-            }
-        }
-        Ok(gone.iter().any(|lease| !lease.ports.is_empty()))
+        gone
+    }
+
+    /// Frees what was taken out.
+    ///
+    /// # Errors
+    /// A file cannot be removed.
+    pub fn free(&self, gone: &[Lease]) -> Result<(), NetworkError> {
+        gone.iter()
+            .try_for_each(|lease| remove(&self.path(lease.ipv4)))
+    }
+
+    /// The lock, for a program that is started while this is there: it has the lock until it
+    /// ends, whatever becomes of us.
+    ///
+    /// # Errors
+    /// There are too many open files.
+    pub fn lend(&self) -> io::Result<OwnedFd> {
+        Ok(nix::unistd::dup(&self.lock)?)
     }
 
     fn path(&self, address: Ipv4Addr) -> PathBuf {
@@ -182,6 +199,13 @@ fn conflict<'a>(leases: &[Lease], ports: &'a [PortOption]) -> Option<(&'a PortOp
     })
 }
 
+fn remove(path: &Path) -> Result<(), NetworkError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(failed("removing", path)(error)),
+        _ => Ok(()),
+    }
+}
+
 fn read(path: &Path) -> io::Result<Option<Lease>> {
     if fs::metadata(path)?.len() > MOST {
         return Ok(None);
@@ -190,7 +214,7 @@ fn read(path: &Path) -> io::Result<Option<Lease>> {
 }
 
 fn write(path: &Path, lease: &Lease) -> io::Result<()> {
-    let new = path.with_extension("new");
+    let new = path.with_extension(NEW);
     let mut options = File::options();
     let mut file = options
         .write(true)
@@ -239,7 +263,8 @@ mod tests {
 
         let mut leases = Leases::lock(dir.path()).unwrap();
         assert_eq!(leases.all().len(), 5);
-        leases.retain(|pod| pod != pods[1]).unwrap();
+        let gone = leases.set_aside(|pod| pod != pods[1]);
+        leases.free(&gone).unwrap();
         let again = leases.take(&settings, Uuid::new_v4(), &[]).unwrap();
         assert_eq!(again.ipv4.to_string(), "10.0.0.3");
     }
@@ -250,7 +275,8 @@ mod tests {
         let settings = settings("10.0.0.0/24");
         let mut leases = Leases::lock(dir.path()).unwrap();
         leases.take(&settings, Uuid::new_v4(), &[]).unwrap();
-        leases.retain(|_| false).unwrap();
+        let gone = leases.set_aside(|_| false);
+        leases.free(&gone).unwrap();
         let second = leases.take(&settings, Uuid::new_v4(), &[]).unwrap();
         assert_eq!(second.ipv4.to_string(), "10.0.0.3");
     }
@@ -276,7 +302,28 @@ mod tests {
                 .unwrap_err();
             assert!(matches!(error, NetworkError::PortTaken { .. }), "{bad}");
         }
-        assert!(leases.retain(|_| false).unwrap());
+    }
+
+    #[test]
+    fn what_was_not_finished_or_is_damaged_goes_when_the_next_one_looks() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["10.0.0.2.lease", "10.0.0.3.new"] {
+            fs::write(dir.path().join(name), "{").unwrap();
+        }
+        assert!(Leases::lock(dir.path()).unwrap().all().is_empty());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn who_borrows_the_lock_has_it_until_it_ends() {
+        let dir = tempfile::tempdir().unwrap();
+        let leases = Leases::lock(dir.path()).unwrap();
+        let lent = leases.lend().unwrap();
+        drop(leases);
+        let file = File::open(dir.path()).unwrap();
+        assert!(file.try_lock().is_err());
+        drop(lent);
+        file.try_lock().unwrap();
     }
 
     proptest! {

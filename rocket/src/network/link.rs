@@ -56,17 +56,20 @@ impl Links {
         links
     }
 
-    /// The number of a device; nothing if there is none of that name.
+    /// The device of this name, if there is one.
     ///
     /// # Errors
     /// The kernel does not answer.
-    pub fn index(&mut self, name: &str) -> io::Result<Option<u32>> {
+    pub fn find(&mut self, name: &str) -> io::Result<Option<Device>> {
         let mut message = LinkMessage::default();
         message
             .attributes
             .push(LinkAttribute::IfName(name.to_owned()));
         match self.request(RouteNetlinkMessage::GetLink(message), 0) {
-            Ok(Some(RouteNetlinkMessage::NewLink(link))) => Ok(Some(link.header.index)),
+            Ok(Some(RouteNetlinkMessage::NewLink(link))) => Ok(Some(Device {
+                index: link.header.index,
+                is_up: link.header.flags.contains(LinkFlags::Up),
+            })),
             Ok(_) => Err(ErrorKind::InvalidData.into()),
             Err(error) if error.raw_os_error() == Some(nix::libc::ENODEV) => Ok(None),
             Err(error) => Err(error),
@@ -214,6 +217,15 @@ impl Links {
             };
         }
     }
+}
+
+/// A device as the kernel has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Device {
+    /// Its number.
+    pub index: u32,
+    /// Whether it is switched on.
+    pub is_up: bool,
 }
 
 /// The other end of a pair.

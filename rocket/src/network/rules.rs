@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::net::IpAddr;
 use std::process::{Command, Stdio};
 
-use super::{Lease, NetworkError, Settings};
+use super::{Lease, Leases, NetworkError, Settings};
 use crate::options::PortOption;
 
 /// The table that is ours alone.
@@ -99,8 +99,12 @@ fn forward(text: &mut String, lease: &Lease, port: &PortOption) {
 ///
 /// # Errors
 /// `nft` is not there, or refuses them.
-pub fn load(rules: &str) -> Result<(), NetworkError> {
+pub fn load(settings: &Settings, leases: &Leases) -> Result<(), NetworkError> {
     let said = |error: std::io::Error| NetworkError::Rules(error.to_string());
+    let rules = rules(settings, leases.all());
+    // It goes on when this process is killed, and is not to come after the rules of whoever
+    // has the lock next: so it has the lock too.
+    let lent = leases.lend().map_err(said)?;
     let mut nft = Command::new("nft")
         .args(["-f", "-"])
         .stdin(Stdio::piped())
@@ -108,6 +112,7 @@ pub fn load(rules: &str) -> Result<(), NetworkError> {
         .stderr(Stdio::piped())
         .spawn()
         .map_err(said)?;
+    drop(lent);
     if let Some(mut input) = nft.stdin.take() {
         input.write_all(rules.as_bytes()).map_err(said)?;
     }

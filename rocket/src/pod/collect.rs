@@ -3,10 +3,12 @@
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
+use super::run::{group, users};
 use super::view::{Phase, phase};
 use super::{Exit, Liveness, Pod, Pods, State, StoreError};
 use crate::dirs::Dirs;
 use crate::network;
+use crate::runtime::cgroup;
 
 /// What one collection did.
 #[derive(Debug, Default, serde::Serialize)]
@@ -33,13 +35,15 @@ pub fn release(dirs: &Dirs, pod: &Pod) -> anyhow::Result<()> {
         }
         _ => Ok(()),
     };
+    let groups = cgroup::remove(&group(pod.uuid()));
     left?;
     ours?;
+    groups?;
     Ok(())
 }
 
-/// Removes pods that were given up, and those that ended at least `grace` ago; has those that
-/// nobody saw ending end now. Goes on when one fails.
+/// Has pods that nobody saw ending end now, and removes those that were given up, those that
+/// ended at least `grace` ago, and what pods hold that are gone. Goes on when one fails.
 ///
 /// # Errors
 /// The pods cannot be listed.
@@ -58,16 +62,15 @@ pub fn collect(
             State::Running => end_if_dead(dirs, &mut pod, &live, now),
             State::Preparing | State::Exited | State::Garbage => Ok(Step::Stays),
         };
-        let result = result.and_then(|step| match step {
-            Step::Ended => {
+        let result = result.and_then(|step| {
+            if let Step::Ended = step {
                 done.marked.push(uuid);
-                Ok(Step::Stays)
             }
-            Step::Stays if is_due(&pod, grace, now)? => {
-                remove(pod)?;
-                Ok(Step::Ended)
+            if !is_due(&pod, grace, now)? {
+                return Ok(Step::Stays);
             }
-            Step::Stays => Ok(Step::Stays),
+            remove(pod)?;
+            Ok(Step::Ended)
         });
         match result {
             Ok(Step::Ended) => done.removed.push(uuid),
@@ -77,12 +80,13 @@ pub fn collect(
             Err(error) => done.failed.push((uuid, format!("{error:#}"))),
         }
     }
-    let live_pods: std::collections::BTreeSet<Uuid> = pods
-        .in_state(State::Running)?
-        .iter()
-        .map(Pod::uuid)
-        .collect();
-    network::Bridge::open(dirs)?.collect(|pod| live_pods.contains(&pod))?;
+    // Only asked while nobody takes an address: a pod that does so runs already.
+    let runs = |uuid| {
+        pods.get(uuid)
+            .is_ok_and(|pod| pod.state() == State::Running)
+    };
+    network::Bridge::open(dirs)?.collect(runs)?;
+    users::collect(dirs)?;
     Ok(done)
 }
 
@@ -155,7 +159,7 @@ fn is_due(pod: &Pod, grace: SignedDuration, now: Timestamp) -> Result<bool, Stor
 }
 
 fn remove(mut pod: Pod) -> Result<(), StoreError> {
-    pod.lock()?;
+    pod.hold()?;
     pod.remove()
 }
 

@@ -1,6 +1,6 @@
 //! Runs a prepared pod.
 
-mod users;
+pub(super) mod users;
 mod volumes;
 pub(super) mod wait;
 
@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use jiff::Timestamp;
+use uuid::Uuid;
 
 use super::record::start_of;
 use super::spec::{Place, spec};
@@ -19,6 +20,7 @@ use super::{
 };
 use crate::detach;
 use crate::dirs::Dirs;
+use crate::image::Store;
 use crate::network::{self, Names};
 use crate::notify;
 use crate::options::{NetOption, UserNamespace};
@@ -35,13 +37,14 @@ pub enum Wait {
     Never,
 }
 
-/// Runs a prepared pod, which the caller holds. Returns the exit status: that of the first app
+/// Runs a pod, which the caller holds: one that was prepared, or one that the caller made and
+/// that nobody else is to run. Returns the exit status: that of the first app
 /// that did not end with 0, or 0.
 ///
 /// # Errors
 /// It could not be started. Then nothing of it runs, and it has ended.
 pub fn run(dirs: &Dirs, pod: &mut Pod, wait: Wait) -> anyhow::Result<u8> {
-    if pod.state() != State::Prepared {
+    if !matches!(pod.state(), State::Preparing | State::Prepared) {
         bail!(
             "pod {} is not prepared, it is {}; see `rocket status`",
             pod.uuid(),
@@ -112,6 +115,9 @@ pub fn again(dirs: &Dirs, pod: &mut Pod) -> anyhow::Result<()> {
         }
     }
     pod.forget_run()?;
+    // Pods go back nowhere else: who looks through the states in their order to see which
+    // images are needed would miss this one.
+    let _in_use = Store::open(dirs)?.in_use()?;
     pod.advance(State::Prepared)?;
     Ok(())
 }
@@ -343,10 +349,12 @@ fn cgroup(manifest: &Manifest, app: &App) -> How {
             name: format!("rocket-{}-{}.scope", manifest.uuid, app.name),
         });
     }
-    How::Path(PathBuf::from(format!(
-        "/rocket/{}/{}",
-        manifest.uuid, app.name
-    )))
+    How::Path(group(manifest.uuid).join(&app.name))
+}
+
+/// Below this are the control groups of a pod's apps that are our own.
+pub(super) fn group(pod: Uuid) -> PathBuf {
+    Path::new("/rocket").join(pod.to_string())
 }
 
 fn make(path: &Path, mode: u32) -> anyhow::Result<()> {

@@ -137,12 +137,17 @@ impl Pods {
     /// # Errors
     /// It cannot be made.
     pub fn create(&self) -> Result<Pod, StoreError> {
-        let uuid = Uuid::new_v4();
-        let path = self.path(State::Preparing, uuid);
-        make(&path)?;
-        let mut pod = self.pod(uuid, State::Preparing);
-        pod.lock()?;
-        Ok(pod)
+        loop {
+            let uuid = Uuid::new_v4();
+            make(&self.path(State::Preparing, uuid))?;
+            let mut pod = self.pod(uuid, State::Preparing);
+            match pod.lock() {
+                Ok(()) => return Ok(pod),
+                // A collection took it for one that was given up.
+                Err(StoreError::Busy(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// Every pod, in no order. Pods that change while this looks are seen once or not at all.
@@ -259,6 +264,17 @@ impl Pod {
         }
         self.lock = Some(file);
         Ok(())
+    }
+
+    /// The same; nothing if this has the lock already.
+    ///
+    /// # Errors
+    /// As for [`Self::lock`].
+    pub fn hold(&mut self) -> Result<(), StoreError> {
+        match self.lock {
+            Some(_) => Ok(()),
+            None => self.lock(),
+        }
     }
 
     /// Returns when no other process holds its lock.

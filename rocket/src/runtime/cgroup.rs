@@ -286,6 +286,20 @@ impl Cgroup {
     }
 }
 
+/// Removes the group at `path` of the hierarchy and those below it, if it is there. Processes
+/// in them are killed.
+pub fn remove(path: &Path) -> Result<()> {
+    // Where there is no hierarchy there are no groups.
+    let Ok(mount) = mount_point() else {
+        return Ok(());
+    };
+    let absolute = mount.join(inside(path)?);
+    if absolute.is_dir() {
+        Cgroup::open(&absolute)?.remove()?;
+    }
+    Ok(())
+}
+
 /// The directory of the group at `path` of the hierarchy, whether it is there or not.
 pub fn absolute(path: &Path) -> Result<PathBuf> {
     Ok(mount_point()?.join(inside(path)?))

@@ -21,9 +21,7 @@ const SIZE: u32 = 65_536;
 pub fn take(dirs: &Dirs, pod: Uuid) -> anyhow::Result<(u32, u32)> {
     let dir = dirs.ranges();
     fs::create_dir_all(&dir).with_context(|| format!("creating {}", dir.display()))?;
-    let lock = File::open(&dir).with_context(|| format!("opening {}", dir.display()))?;
-    lock.lock()
-        .with_context(|| format!("locking {}", dir.display()))?;
+    let _lock = lock(&dir)?;
     if let Some(number) = held(&dir, pod)? {
         return Ok((FIRST + number * SIZE, SIZE));
     }
@@ -37,6 +35,33 @@ pub fn take(dirs: &Dirs, pod: Uuid) -> anyhow::Result<(u32, u32)> {
         }
     }
     bail!("all ranges of user IDs are taken; remove pods that are not needed");
+}
+
+/// Gives back the ranges of pods that are gone.
+pub fn collect(dirs: &Dirs) -> anyhow::Result<()> {
+    let dir = dirs.ranges();
+    if !dir.is_dir() {
+        return Ok(());
+    }
+    let _lock = lock(&dir)?;
+    for entry in fs::read_dir(&dir).with_context(|| format!("listing {}", dir.display()))? {
+        let path = entry
+            .with_context(|| format!("listing {}", dir.display()))?
+            .path();
+        let owner = fs::read_to_string(&path);
+        let owner = owner.with_context(|| format!("reading {}", path.display()))?;
+        if !is_there(dirs, owner.trim()) {
+            fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))?;
+        }
+    }
+    Ok(())
+}
+
+fn lock(dir: &Path) -> anyhow::Result<File> {
+    let lock = File::open(dir).with_context(|| format!("opening {}", dir.display()))?;
+    lock.lock()
+        .with_context(|| format!("locking {}", dir.display()))?;
+    Ok(lock)
 }
 
 /// A pod that is started again has files of the range it had.
@@ -82,6 +107,8 @@ mod tests {
         assert_eq!(take(&dirs, two.uuid()).unwrap(), (589_824, 65_536));
         assert_eq!(take(&dirs, one.uuid()).unwrap(), (524_288, 65_536));
         one.remove().unwrap();
+        collect(&dirs).unwrap();
+        assert_eq!(fs::read_dir(dirs.ranges()).unwrap().count(), 1);
         let three = pods.create().unwrap();
         assert_eq!(take(&dirs, three.uuid()).unwrap(), (524_288, 65_536));
     }
