@@ -1,4 +1,9 @@
-//! `docs/benchmarks.md`: every command that measures keeps a section of it.
+//! `docs/benchmarks.md`: every command that measures keeps a section of it. And what
+//! benchmarks of containers share with scenarios.
+
+pub mod containers;
+pub mod engines;
+pub mod registry;
 
 use std::fs;
 use std::process::Command;
@@ -117,6 +122,7 @@ mod tests {
         for command in [
             "cargo bench-boot",
             "cargo bench-ignition",
+            "cargo bench-rocket",
             "cargo bench-update",
         ] {
             assert!(replaced(&text, command, "").is_some(), "{command}");

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use benchmarks::containers::Image;
+use benchmarks::engines::Engines;
 use image::tools::Tools;
 use qemu::{BootComplete, Setup, Storage, Vm};
 use serde_json::Value;
@@ -60,6 +62,16 @@ impl Context {
     /// A program of the tools tree.
     pub fn tool(&self, program: &str) -> Command {
         self.prepared.tools.command(program)
+    }
+
+    /// Other container engines, for machines that try them.
+    pub fn engines(&self) -> Result<Engines> {
+        Engines::ensure(&self.prepared.tools).context("making the tree of container engines")
+    }
+
+    /// An image of busybox.
+    pub fn busybox(&self, config: &Value) -> Result<Image> {
+        Image::of_program(&self.engines()?.busybox()?, config)
     }
 
     /// A file in the scenario's private directory.

@@ -5,7 +5,6 @@
 //! that held or did not. Each keeps its console log in a directory of its own.
 
 mod config;
-mod containers;
 mod context;
 mod differential;
 mod disk;

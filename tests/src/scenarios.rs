@@ -2,6 +2,7 @@
 
 mod containers;
 mod documented;
+mod engines;
 mod example;
 mod failing;
 mod fetching;
@@ -10,6 +11,7 @@ mod kargs;
 mod provisioning;
 mod rejected;
 mod slots;
+mod trust;
 mod update;
 mod volumes;
 
@@ -29,6 +31,8 @@ pub fn all() -> Vec<Scenario> {
         volumes::SCENARIOS,
         fetching::SCENARIOS,
         containers::SCENARIOS,
+        engines::SCENARIOS,
+        trust::SCENARIOS,
         failing::SCENARIOS,
         kargs::SCENARIOS,
         host::SCENARIOS,

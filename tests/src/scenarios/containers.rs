@@ -4,7 +4,6 @@ use anyhow::{Context as _, Result, ensure};
 use qemu::Vm;
 use serde_json::{Value, json};
 
-use crate::containers::busybox;
 use crate::context::{Context, contains, same};
 use crate::disk::Disk;
 use crate::scenario::{Scenario, scenario};
@@ -20,7 +19,8 @@ const IMAGE: &str = "docker-archive:/var/tmp/busybox.tar";
 
 fn pods_run_as_children_of_rocket_and_leave_nothing(context: &Context) -> Result<()> {
     let disk = Disk::at(context.file("disk.img"));
-    let image = busybox(context, &json!({"Env": ["PATH=/bin"]}))?;
+    let image = context.busybox(&json!({"Env": ["PATH=/bin"]}))?;
+    let image = image.archive()?;
     context.warm(&context.setup_lived(&disk), |vm| {
         vm.write_file("/var/tmp/busybox.tar", &image)?;
         an_unsigned_image_is_refused(vm)?;

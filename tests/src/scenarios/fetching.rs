@@ -10,7 +10,6 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::config::data_url;
-use crate::containers::busybox;
 use crate::context::{BOOT, Context, STEP, booted, contains, same};
 use crate::http::{HOST_AS_SEEN_BY_GUESTS, Server};
 use crate::relay::{Identity, KNOWN_TO_THE_PROXY, Proxy};
@@ -100,7 +99,7 @@ impl Servers {
             all.map(|(path, bytes)| (path.to_string(), bytes.clone()))
                 .collect()
         };
-        let app = busybox(context, &json!({}))?;
+        let app = context.busybox(&json!({}))?.archive()?;
         let inner = Server::start(contents(&[
             ("child.ign", writing("child")),
             ("secure.ign", writing("secure")),
