@@ -19,7 +19,11 @@ const LAYER: u64 = 100_000_000;
 /// An image of the regular files of a tree, as often as it takes.
 pub fn image(tree: &Path) -> Result<Image> {
     let files = files(tree)?;
-    ensure!(!files.is_empty(), "there are no files in {}", tree.display());
+    ensure!(
+        !files.is_empty(),
+        "there are no files in {}",
+        tree.display()
+    );
     let names = |number: u32| {
         let files = files.iter();
         files.map(move |(name, path)| (Path::new(&number.to_string()).join(name), path.clone()))
