@@ -107,7 +107,7 @@ pub enum TrustError {
     /// What is in the store was let pass by another rule than the one of today.
     #[error(
         "{scope} ({digest}) is in the store, but was let in as {how:?}, which the policy of \
-         today does not allow. Fetch it again with `rocket fetch --pull-policy=always {scope}`, \
+         today does not allow. Fetch it again with `rocket fetch --pull-policy=update {scope}`, \
          or pass --insecure-options=image"
     )]
     Stale {
