@@ -80,7 +80,8 @@ fn the_status_is_the_apps(vm: &mut Vm) -> Result<()> {
             command
         };
         let output = vm.exec(&run(&format!(
-            "--net=none {IMAGE} -- /bin/sh -c \"{command}\""
+            "--net=none {IMAGE} -- /bin/sh -c {}",
+            qemu::ssh::quote(command)
         )))?;
         ensure!(
             output.status == status,
