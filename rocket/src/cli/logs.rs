@@ -45,6 +45,8 @@ pub fn run(dirs: &Dirs, args: &Args) -> anyhow::Result<ExitCode> {
     if let Some(lines) = args.lines {
         command.arg(format!("--lines={lines}"));
     }
+    // What systemd says of the unit has the pod's field too.
+    command.arg("_TRANSPORT=stdout");
     command.arg(format!("ROCKET_POD={}", pod.uuid()));
     Err(command.exec()).context("starting journalctl")
 }
