@@ -2,10 +2,14 @@
 # is written kept in /var, and the host's kernel, processes, bus, logs and rocket.
 set -e
 mkdir -p /var/engines
+# A runtime cannot leave a root whose parent is shared (pivot_root(2)).
+mount --bind /var/engines /var/engines
+mount --make-private /var/engines
 cd /var/engines
 mkdir -p disk upper work root containers containerd tmp /var/lib/rocket
 mount -t erofs -o ro "$1" disk
 mount -t overlay -o lowerdir=disk,upperdir=upper,workdir=work engines root
+mount --make-shared root
 for dir in proc sys dev run; do
     mkdir -p "root/$dir"
     mount --rbind "/$dir" "root/$dir"

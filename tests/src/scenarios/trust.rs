@@ -28,9 +28,12 @@ fn images_run_that_a_trusted_key_has_signed_and_no_others(context: &Context) -> 
         registry: Registry::start()?,
         key: KeyPair::generate().context("making a key")?,
     };
+    let program = context.engines()?.busybox()?;
     let image = |what: &str| {
         let environment = ["PATH=/bin".to_owned(), format!("WHAT={what}")];
-        context.busybox(&json!({"Env": environment}))
+        // A layer of its own: one that is in the store already would not be asked for.
+        let program = [&program, what.as_bytes()].concat();
+        Image::of_program(&program, &json!({"Env": environment}))
     };
     let disk = Disk::at(context.file("disk.img"));
     context.warm(&context.setup_lived(&disk), |vm| {
