@@ -96,10 +96,13 @@ pub fn mount(vm: &mut Vm) -> Result<()> {
     Ok(())
 }
 
-/// A command that runs `words` in the tree of a guest.
+/// A command for a guest's shell that runs `words` where engines see their tree as the root.
 pub fn inside(words: &str) -> String {
-    format!("chroot {ROOT} {words}")
+    format!("nsenter --target=$({KEEPER}) --mount -- {words}")
 }
+
+/// A command for a guest's shell that prints a process of the engines' mount namespace.
+pub const KEEPER: &str = "systemctl show --property=MainPID --value e2e-engines";
 
 fn key(tools: &Tools) -> Result<String> {
     let mut key = Key::default();

@@ -136,11 +136,19 @@ pub fn pass_on(fd: &OwnedFd, how: Option<(u64, Depth)>) -> Result<()> {
     mount::change(fd, change, depth).during(|| "setting how a mount passes mounts on".into())
 }
 
+/// A copy of a mount is shared as that is, on hosts of systemd most are, and no root can be
+/// (pivot_root(2)).
+const NOT_SHARED: (u64, Depth) = (nix::libc::MS_SLAVE, Depth::Tree);
+
 /// A detached mount of the root.
 fn root(root: &Root) -> Result<OwnedFd> {
     match root {
-        Root::Path(path) => mount::clone_tree(AT_FDCWD, &c_path(path)?, Depth::Tree)
-            .during(|| format!("opening the root {}", path.display())),
+        Root::Path(path) => {
+            let root = mount::clone_tree(AT_FDCWD, &c_path(path)?, Depth::Tree)
+                .during(|| format!("opening the root {}", path.display()))?;
+            pass_on(&root, Some(NOT_SHARED))?;
+            Ok(root)
+        }
         Root::Overlay { lower, upper: None } if lower.len() == 1 => read_only_layer(&lower[0]),
         Root::Overlay { lower, upper } => overlay(lower, upper.as_ref()),
     }
@@ -152,6 +160,7 @@ fn read_only_layer(layer: &Path) -> Result<OwnedFd> {
     let mounted = mount::clone_tree(AT_FDCWD, &c_path(layer)?, Depth::One).during(step)?;
     let change = Change {
         set: attr::RDONLY | attr::NODEV,
+        propagation: NOT_SHARED.0,
         ..Change::default()
     };
     mount::change(&mounted, change, Depth::One).during(step)?;

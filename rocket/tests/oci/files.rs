@@ -270,6 +270,25 @@ fn mounts_are_passed_on_as_asked() {
 }
 
 #[test]
+fn a_root_that_its_maker_shares_becomes_one() {
+    let script = r#"
+        set -e
+        mount --bind "$BUNDLE/rootfs" "$BUNDLE/rootfs"; mount --make-rshared "$BUNDLE/rootfs"
+        cd "$BUNDLE"; "$ROCKET" oci --root state run "$ID"
+    "#;
+    let bundle = Bundle::new("echo inside; grep -c ' / / .* shared:' /proc/self/mountinfo");
+    bundle.write();
+    let output = std::process::Command::new("unshare")
+        .args(["--mount", "sh", "-c", script])
+        .env("BUNDLE", bundle.path())
+        .env("ROCKET", crate::bundle::ROCKET)
+        .env("ID", bundle.id())
+        .output()
+        .unwrap();
+    assert_eq!(crate::bundle::Said::from(output).out, "inside\n0\n");
+}
+
+#[test]
 fn owners_are_mapped_in_a_user_namespace() {
     let script = "id -u; stat -c %u /bin/busybox /mapped/file /plain/file; \
                   cat /proc/self/uid_map | tr -s ' '; touch /made /mapped/made; \

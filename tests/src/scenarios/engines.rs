@@ -1,7 +1,7 @@
 //! Engines of others, with rocket as their runtime.
 
 use anyhow::{Context as _, Result, ensure};
-use benchmarks::engines::{self, ROOT, inside};
+use benchmarks::engines::{self, KEEPER, ROOT, inside};
 use qemu::{Output, Vm};
 use serde_json::{Value, json};
 
@@ -46,13 +46,13 @@ fn engines_run_containers_with_rocket_as_their_runtime(context: &Context) -> Res
 /// What containers may leave: processes, control groups, mounts, devices, and what rocket
 /// keeps of them.
 fn traces(vm: &mut Vm) -> Result<String> {
-    Ok(vm.exec_ok(
+    Ok(vm.exec_ok(&format!(
         "pgrep -l 'conmon|containerd|rocket|podman|sleep|httpd'; \
          find /sys/fs/cgroup -type d | grep -E 'libpod|/default/|conmon'; \
-         grep -E 'merged|shm|rootfs|/netns/' /proc/self/mounts; \
+         grep -E 'merged|shm|rootfs|/netns/' /proc/self/mounts /proc/$({KEEPER})/mounts; \
          ip -o link | grep -E 'veth|podman'; \
-         ls /run/rocket/oci /run/containerd/runc/default 2>/dev/null | grep -v ^/; true",
-    )?)
+         ls /run/rocket/oci /run/containerd/runc/default 2>/dev/null | grep -v ^/; true"
+    ))?)
 }
 
 /// Podman with rocket as its runtime.
