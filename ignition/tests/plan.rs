@@ -93,7 +93,8 @@ impl Laptop {
             .spawn()
             .unwrap();
         let mut input = child.stdin.take().unwrap();
-        input.write_all(config.to_string().as_bytes()).unwrap();
+        // A program that refuses its options may be gone before it reads.
+        let _ = input.write_all(config.to_string().as_bytes());
         drop(input);
         let output = child.wait_with_output().unwrap();
         let files = fs::read_dir(self.0.path()).unwrap().count();
