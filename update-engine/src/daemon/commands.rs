@@ -31,10 +31,17 @@ fn refused(why: impl Into<String>) -> CommandError {
 impl Core {
     /// Carries out a command. Those that take long are only begun.
     pub fn command(&mut self, command: Command) -> Result<Answer, CommandError> {
-        if matches!(command, Command::Check | Command::Apply { .. }) {
-            // What was written a moment ago counts, told by the watch already or not.
-            self.reload();
+        // What was written a moment ago counts, told by the watch already or not.
+        let looks = matches!(command, Command::Check | Command::Apply { .. });
+        let changed = looks && self.read_policy();
+        let answer = self.carry_out(command);
+        if changed && answer.is_err() {
+            self.look_soon();
         }
+        answer
+    }
+
+    fn carry_out(&mut self, command: Command) -> Result<Answer, CommandError> {
         match command {
             Command::Check => self.begin(Wish::Policy, By::Policy, true),
             Command::Apply { version, downgrade } => self.apply(version, downgrade),

@@ -228,20 +228,28 @@ impl Core {
         }
     }
 
-    /// Reads the policy again.
+    /// Reads the policy again, and soon looks for releases if it says something else.
     pub fn reload(&mut self) {
+        if self.read_policy() {
+            self.look_soon();
+        }
+    }
+
+    /// Reads the policy again. Tells whether it says something else.
+    pub(super) fn read_policy(&mut self) -> bool {
         match self.follower.reload() {
-            Reload::Unchanged => return,
+            Reload::Unchanged => return false,
             Reload::Changed => log::info("policy: read again"),
             Reload::Kept => log::error("policy: the last good one stays in force"),
         }
         self.report_problems();
         let before = self.update.clone();
         self.read_settings();
-        if self.update != before {
+        let changed = self.update != before;
+        if changed {
             self.next = None;
-            self.look_soon();
         }
+        changed
     }
 
     fn report_problems(&self) {

@@ -531,9 +531,10 @@ fn a_command_counts_with_the_policy_as_it_was_written_last() {
     let rig = Rig::new();
     let mut engine = rig.start();
     rig.host.policy("[update]\nserver = \"/srv/elsewhere\"\n");
-    let _ = engine.core.command(Command::Check);
+    engine.core.command(Command::Check).unwrap();
     let view = engine.core.view();
     assert_eq!(view.policy.server.as_deref(), Some("/srv/elsewhere"));
+    assert_eq!(view.next_check, None, "one look at a time");
 }
 
 #[test]
