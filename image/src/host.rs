@@ -16,7 +16,7 @@ struct Need {
 }
 
 /// All that is taken from the host. The rest comes with the tools tree.
-const NEEDS: [Need; 3] = [
+const NEEDS: [Need; 4] = [
     Need {
         program: "debootstrap",
         package: "debootstrap",
@@ -31,6 +31,11 @@ const NEEDS: [Need; 3] = [
         program: "cc",
         package: "gcc libc6-dev",
         why: "to link Rust programs",
+    },
+    Need {
+        program: "protoc",
+        package: "protobuf-compiler",
+        why: "to compile what locksmith says to etcd",
     },
 ];
 
@@ -52,7 +57,7 @@ pub fn forget_cargo(command: &mut Command) {
     }
 }
 
-/// Installs what is missing on Debian; elsewhere fails naming what is missing.
+/// Installs what is missing on Debian, as root; elsewhere fails naming what is missing.
 pub fn ensure_programs() -> Result<()> {
     let missing: Vec<&Need> = NEEDS
         .iter()
@@ -61,6 +66,7 @@ pub fn ensure_programs() -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
+    become_root("to install what is missing on this machine")?;
     let list: String = missing
         .iter()
         .map(|n| {

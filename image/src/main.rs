@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use image::host::SuiteState;
+use image::tools::Tools;
 use image::{BuildOptions, build};
 
 /// Builds Ballast releases and publishes them.
@@ -21,6 +22,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Verb {
+    /// Install what is missing on this machine, and make the tree of tools.
+    Prepare,
     /// Build a release: disk image, boot image, /usr, manifest, SBOM.
     Build {
         /// Version of the release (semver).
@@ -60,6 +63,7 @@ enum Verb {
 
 fn main() -> ExitCode {
     let result = match Cli::parse().verb {
+        Verb::Prepare => Tools::ensure().map(|_| ()),
         Verb::Build {
             version,
             out,

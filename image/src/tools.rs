@@ -18,7 +18,7 @@ use crate::host::{self, Mirrors, SuiteState};
 pub const SUITE: &str = "trixie";
 
 /// What is installed on top of a minimal Debian system, and why.
-const PACKAGES: [&str; 22] = [
+const PACKAGES: [&str; 23] = [
     // the system tree
     "debian-archive-keyring",
     "mkosi",
@@ -39,6 +39,7 @@ const PACKAGES: [&str; 22] = [
     // Rust programs for the image are linked here, against the image's libc
     "gcc",
     "libc6-dev",
+    "protobuf-compiler",
     // virtual machines
     "openssh-client",
     "ovmf",
@@ -71,11 +72,11 @@ impl Tools {
             binds: Vec::new(),
             usr_at: Vec::new(),
         };
-        if tools.root.is_dir() && host::which("bwrap").is_some() {
+        host::ensure_programs()?;
+        if tools.root.is_dir() {
             return Ok(tools);
         }
         host::become_root("to make the tools tree")?;
-        host::ensure_programs()?;
         let _lock = cache::lock("tools")?;
         if !tools.root.is_dir() {
             tools.make()?;

@@ -32,6 +32,7 @@ pub fn step(run: impl FnOnce() -> Result<()>) -> Outcome {
 }
 
 fn run_cargo_test() -> Result<()> {
+    image::host::ensure_programs()?;
     let features = match image::host::is_root() {
         true => "ignition/tools,rocket/privileged",
         false => {
