@@ -24,6 +24,7 @@ pub mod durable;
 pub mod failure;
 pub mod fetch;
 pub mod log;
+pub mod module;
 pub mod program;
 pub mod provider;
 pub mod report;

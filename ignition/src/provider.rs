@@ -12,7 +12,6 @@ mod disc;
 mod file;
 pub mod hyperv;
 mod metadata;
-mod module;
 mod openstack;
 mod proxmoxve;
 mod qemu;

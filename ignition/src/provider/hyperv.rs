@@ -19,9 +19,10 @@ use nix::fcntl::OFlag;
 
 use crate::durable::{self, Attributes};
 use crate::fetch::Fetcher;
+use crate::module;
 
 use super::disc::read_bounded;
-use super::{Provider, ProviderError, Raw, module};
+use super::{Provider, ProviderError, Raw};
 
 pub use exchange::{Quiet, converse};
 pub use pool::{Pair, Pairs};

@@ -8,9 +8,10 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::fetch::Fetcher;
+use crate::module;
 
 use super::disc::read_bounded;
-use super::{Provider, ProviderError, Raw, module};
+use super::{Provider, ProviderError, Raw};
 
 /// The name upstream gave the config among the firmware's files.
 const ITEM: &str = "opt/com.coreos/config";

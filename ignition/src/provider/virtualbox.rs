@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::fetch::{CONFIG_LIMIT, Fetcher};
 
-use super::{Provider, ProviderError, Raw, module};
+use super::{Provider, ProviderError, Raw};
 
 pub use hgcm::{Parameter, Status};
 

@@ -10,7 +10,9 @@ use std::path::PathBuf;
 use nix::errno::Errno;
 use nix::libc;
 
-use super::{Services, module};
+use crate::module;
+
+use super::Services;
 
 /// Length of what every message starts with, in bytes.
 const HEADER: usize = 24;

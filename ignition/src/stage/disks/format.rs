@@ -8,6 +8,7 @@ use bootloader::gpt::{Gpt, GptError, Partition};
 
 use crate::config::{Filesystem, filled};
 use crate::log;
+use crate::module;
 use crate::program;
 use crate::root::Root;
 
@@ -216,12 +217,23 @@ fn make(at: &Subject<'_>, device: &Device, wanted: &Filesystem) -> Result<(), Di
     // if the device is in use.
     let wipe = ["--all".to_owned(), path.clone()];
     program::run("wipefs", &wipe).map_err(|source| at.program(source))?;
+    have_kernel_part(device, wanted);
     if let Some(call) = mkfs::call(wanted, &path) {
         program::run(call.program, &call.arguments).map_err(|source| at.program(source))?;
     }
     let synced = File::options().write(true).open(device.path());
     let synced = synced.and_then(|file| file.sync_all());
     synced.map_err(|source| at.device("flushing", source))
+}
+
+/// Whether a btrfs is whole, udev asks the kernel's part of it once, when it is made. Where
+/// that is not loaded, the answer is no, and mounts wait for a device that does not come.
+fn have_kernel_part(device: &Device, wanted: &Filesystem) {
+    let is_btrfs = wanted.format.as_deref() == Some("btrfs");
+    let is_image = matches!(device, Device::Image { .. });
+    if is_btrfs && !is_image && !Path::new("/dev/btrfs-control").exists() {
+        module::load("btrfs");
+    }
 }
 
 #[cfg(test)]
