@@ -586,7 +586,7 @@ struct Update {
     enabled: bool,
     server: String,
     channel: String,
-    poll: policy::Length,
+    poll: daemon::policy::Length,
     wave: u8,
     allow_downgrade: bool,
     reboot: String,
@@ -598,7 +598,7 @@ impl Default for Update {
             enabled: true,
             server: String::new(),
             channel: "stable".to_owned(),
-            poll: policy::Length::from_secs(3600),
+            poll: daemon::policy::Length::from_secs(3600),
             wave: 0,
             allow_downgrade: false,
             reboot: "off".to_owned(),
@@ -606,7 +606,7 @@ impl Default for Update {
     }
 }
 
-impl policy::Section for Update {
+impl daemon::policy::Section for Update {
     const NAME: &'static str = "update";
 }
 
@@ -625,15 +625,16 @@ fn update_and_reboot_become_a_fragment_that_the_policy_takes() {
     let directory = tempfile::tempdir().unwrap();
     let text = contents(&json, "/etc/ballast/config.d/50-provisioned.toml");
     fs::write(directory.path().join("50.toml"), &text).unwrap();
-    let roots = policy::Roots::new(vec![directory.path().to_owned()]);
-    let (loaded, problems) = policy::load(&roots, &policy::Schema::default().with::<Update>());
+    let roots = daemon::policy::Roots::new(vec![directory.path().to_owned()]);
+    let (loaded, problems) =
+        daemon::policy::load(&roots, &daemon::policy::Schema::default().with::<Update>());
     assert_eq!(problems, [], "{text}");
     let update: Update = loaded.section().unwrap();
     let expected = Update {
         enabled: false,
         server: "https://u.example/".to_owned(),
         channel: "beta".to_owned(),
-        poll: policy::Length::from_secs(600),
+        poll: daemon::policy::Length::from_secs(600),
         wave: 30,
         allow_downgrade: true,
         reboot: "off".to_owned(),

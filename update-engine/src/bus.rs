@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 
+use daemon::log;
 use semver::Version;
 use tokio::sync::{mpsc, oneshot, watch};
 use zbus::fdo::DBusProxy;
@@ -15,7 +16,6 @@ use zbus::object_server::{InterfaceRef, SignalEmitter};
 use zbus::{Connection, OwnedVariant, interface};
 
 use crate::daemon::{Answer, Command, CommandError, Request};
-use crate::log;
 use crate::view::{Finished, View};
 
 /// Name on the bus.

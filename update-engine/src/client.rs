@@ -12,8 +12,8 @@ mod status;
 
 use std::io::Write;
 
+use daemon::policy::Roots;
 use jiff::Timestamp;
-use policy::Roots;
 use serde_json::json;
 use zbus::Connection;
 

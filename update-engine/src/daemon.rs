@@ -13,14 +13,14 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use policy::Roots;
-use policy::watch::Watch;
+use daemon::log;
+use daemon::policy::Roots;
+use daemon::policy::watch::Watch;
 use semver::Version;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use crate::host::Host;
-use crate::log;
 use crate::state::{Record, Store};
 use crate::updater::Updater;
 use crate::view::{Finished, View};

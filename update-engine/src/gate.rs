@@ -7,14 +7,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use policy::{Follower, Roots};
+use daemon::log;
+use daemon::policy::{Follower, Roots};
 
 use crate::health::{self, Checks, Systemctl, Units};
 use crate::host::{Host, HostError};
 use crate::marks;
+use crate::reboot;
 use crate::settings::{self, Health};
 use crate::trial::{self, Trial};
-use crate::{log, reboot};
 
 /// Where `/usr`'s verity device is.
 const USR: &str = "dev/mapper/usr";

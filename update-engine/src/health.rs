@@ -12,7 +12,8 @@ use std::path::PathBuf;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use crate::log;
+use daemon::log;
+
 use crate::settings::UnitPattern;
 
 pub use scripts::{DIRECTORIES, Script, list as list_scripts};
@@ -43,7 +44,7 @@ pub fn run(
     mut doing: impl FnMut(&str),
 ) -> Result<(), String> {
     let until = Instant::now() + checks.deadline;
-    let allowed = policy::Length::from_secs(checks.deadline.as_secs());
+    let allowed = daemon::policy::Length::from_secs(checks.deadline.as_secs());
     let (say, hear) = mpsc::channel();
     let mut last = String::from("starting");
     std::thread::spawn(move || {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use policy::{Length, Schema, Section};
+use daemon::policy::{Length, Schema, Section};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
@@ -237,7 +237,7 @@ impl From<Percent> for u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use policy::Roots;
+    use daemon::policy::{self, Roots};
     use std::fs;
 
     fn problems(text: &str) -> Vec<String> {

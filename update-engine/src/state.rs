@@ -17,13 +17,14 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use bootloader::Slot;
+use daemon::durable;
 use jiff::Timestamp;
 use semver::Version;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::attempt::{Attempt, By, Job};
-use crate::{durable, slot_name};
+use crate::slot_name;
 
 /// Where the engine's files are on a host.
 pub const DIRECTORY: &str = "/var/lib/ballast/update-engine";

@@ -6,11 +6,12 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
 use bootloader::Slot;
+use daemon::durable;
 use semver::Version;
 use serde::{Deserialize, Serialize};
 
+use crate::slot_name;
 use crate::state::{self, shorten};
-use crate::{durable, slot_name};
 
 /// Name of the file.
 pub const FILE: &str = "trial.json";

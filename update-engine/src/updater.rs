@@ -7,12 +7,12 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::PathBuf;
 
+use daemon::log::chain;
 use semver::Version;
 use tokio::sync::watch;
 
 use crate::host::Host;
 use crate::install::{self, InstallError, Options, Release, Report, Watch};
-use crate::log::chain;
 use crate::next::Offer;
 use crate::server::{Server, ServerOptions, Source, Trust};
 use crate::settings::{ChannelName, Update};

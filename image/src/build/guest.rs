@@ -28,10 +28,10 @@ const SOURCES: [&str; 18] = [
     "bootloader/Cargo.toml",
     "bootloader/build.rs",
     "bootloader/src",
+    "daemon/Cargo.toml",
+    "daemon/src",
     "ignition/Cargo.toml",
     "ignition/src",
-    "policy/Cargo.toml",
-    "policy/src",
     "rocket/Cargo.toml",
     "rocket/src",
     "update-engine/Cargo.toml",
@@ -187,8 +187,8 @@ fn forget_other_clone(target: &Path) -> Result<()> {
             let ours = |member: &&str| name.to_string_lossy().starts_with(*member);
             if [
                 "bootloader-",
+                "daemon-",
                 "ignition-",
-                "policy-",
                 "rocket-",
                 "update-engine-",
             ]

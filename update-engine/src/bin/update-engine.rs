@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
 
+use ::daemon::log;
+use ::daemon::policy::Roots;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use policy::Roots;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use update_engine::bus::{self, Access, Update1};
@@ -17,7 +18,7 @@ use update_engine::host::Host;
 use update_engine::state::{DIRECTORY, Store};
 use update_engine::updater::{HostUpdater, Updater};
 use update_engine::view::View;
-use update_engine::{gate, log, reboot};
+use update_engine::{gate, reboot};
 
 /// Keeps this host's release up to date.
 #[derive(Parser)]

@@ -4,9 +4,9 @@ use std::io::{IsTerminal as _, stderr, stdout};
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use policy::Roots;
+use daemon::log;
+use daemon::policy::Roots;
 use update_engine::client::{self, Args, ClientError, Output};
-use update_engine::log;
 
 /// Exit status: see the man page.
 #[tokio::main(flavor = "current_thread")]

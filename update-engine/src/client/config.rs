@@ -1,6 +1,6 @@
 //! `updatectl config`: the policy's files, read like the daemon reads them.
 
-use policy::{Entry, Policy, Problem, Roots, Severity};
+use daemon::policy::{self, Entry, Policy, Problem, Roots, Severity};
 use serde_json::{Value, json};
 
 use super::{ClientError, Output};

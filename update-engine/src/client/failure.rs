@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::log::chain;
+use daemon::log::chain;
 
 /// Why a verb came to nothing.
 #[derive(Debug, thiserror::Error)]

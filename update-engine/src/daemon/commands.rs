@@ -3,17 +3,18 @@
 use std::fs;
 use std::path::Path;
 
+use daemon::durable;
+use daemon::log::{self, chain};
 use jiff::Timestamp;
 use semver::Version;
 
 use super::{Answer, Command, CommandError, Core};
 use crate::attempt::{Attempt, By, Event, Job};
 use crate::host::Host;
-use crate::log::{self, chain};
+use crate::marks;
 use crate::next::Wish;
 use crate::settings::ChannelName;
 use crate::state::{Hold, Outcome};
-use crate::{durable, marks};
 
 /// The fragment that `updatectl channel` writes, in the highest directory.
 pub const CHANNEL_FRAGMENT: &str = "80-updatectl-channel.toml";

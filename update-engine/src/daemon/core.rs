@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bootloader::Slot;
+use daemon::log::{self, chain};
+use daemon::policy::follow::Reload;
+use daemon::policy::{Follower, Severity};
 use jiff::Timestamp;
-use policy::follow::Reload;
-use policy::{Follower, Severity};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -15,7 +16,6 @@ use super::work::Done;
 use super::{CommandError, Machine, Setup};
 use crate::attempt::{Attempt, Boot, Duty, Event, Job};
 use crate::host::Host;
-use crate::log::{self, chain};
 use crate::marks;
 use crate::next::Next;
 use crate::settings::{self, Update};

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use daemon::log;
 use jiff::Timestamp;
 use semver::Version;
 use tokio::sync::watch;
@@ -10,7 +11,6 @@ use super::task::{Meter, Task, is_checking};
 use super::{CommandError, Core};
 use crate::attempt::{Attempt, By, Event, Job};
 use crate::install::{Progress, Report, Watch};
-use crate::log;
 use crate::next::{self, Next, Offer, Situation, Wish};
 use crate::settings::Reboot;
 use crate::state::Outcome;

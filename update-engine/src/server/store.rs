@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tough::schema::{Root, Signed};
 
-use crate::durable;
+use daemon::durable;
 
 /// What `tough` keeps and is taken over.
 const KEPT: [&str; 4] = [

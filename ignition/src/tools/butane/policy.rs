@@ -1,6 +1,6 @@
 //! `update:` and `reboot:`: a fragment of the host's policy.
 
-use ::policy::Length;
+use daemon::policy::Length;
 use serde_json::{Value, json};
 
 use crate::fetch::Source;

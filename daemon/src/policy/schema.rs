@@ -4,8 +4,8 @@ use serde::Serialize;
 use serde::de::{DeserializeOwned, IntoDeserializer as _};
 use toml::{Table, Value};
 
-use crate::fragment::{Content, Fragment, Item, Items};
-use crate::problem::{Problem, Severity};
+use super::fragment::{Content, Fragment, Item, Items};
+use super::problem::{Problem, Severity};
 
 /// Top-level sections of programs that may not be this one. Their keys are those
 /// programs' business.

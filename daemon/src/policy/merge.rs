@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use toml::{Table, Value};
 
-use crate::fragment::{self, Roots};
-use crate::problem::{Origin, Problem, Severity};
-use crate::schema::{self, Schema, Section};
+use super::fragment::{self, Roots};
+use super::problem::{Origin, Problem, Severity};
+use super::schema::{self, Schema, Section};
 
 /// The values that count, in sections whose keys were checked.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -1,9 +1,9 @@
 //! What a daemon does when fragments change under it, or are wrong.
 
-use crate::fragment::Roots;
-use crate::merge::{Policy, load};
-use crate::problem::{Problem, Severity};
-use crate::schema::Schema;
+use super::fragment::Roots;
+use super::merge::{Policy, load};
+use super::problem::{Problem, Severity};
+use super::schema::Schema;
 
 /// A daemon's view of the policy: the last one that was good.
 #[derive(Debug)]
@@ -81,7 +81,7 @@ impl Follower {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schema::Section;
+    use crate::policy::schema::Section;
     use serde::{Deserialize, Serialize};
     use std::fs;
 

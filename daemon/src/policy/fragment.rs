@@ -10,7 +10,7 @@ use serde::Deserialize as _;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 use toml::{Spanned, Value};
 
-use crate::problem::{Origin, Problem, Severity};
+use super::problem::{Origin, Problem, Severity};
 
 /// Directories of fragments on a host, lowest first.
 pub const DIRECTORIES: [&str; 3] = [

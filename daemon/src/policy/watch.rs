@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use tokio::net::unix::pipe::Receiver;
 
-use crate::fragment::Roots;
+use super::fragment::Roots;
 
 /// How long files must be left alone before a change counts as whole: an editor writes,
 /// renames and removes several within a moment.

@@ -9,12 +9,12 @@ use std::path::Path;
 ///
 /// A reader sees the old file or the new one, never a part. When this returns, the
 /// new one is on the disk. Two writers of one path must not run at the same time.
-pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     replace_with(path, content, 0o600)
 }
 
 /// As [`replace`], with these permissions whatever the umask is.
-pub(crate) fn replace_with(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+pub fn replace_with(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let mut name = path.file_name().ok_or(ErrorKind::InvalidInput)?.to_owned();
     name.push(".new");
     let new = path.with_file_name(name);
@@ -32,7 +32,7 @@ pub(crate) fn replace_with(path: &Path, content: &[u8], mode: u32) -> io::Result
 }
 
 /// Removes the file, if it is there. When this returns, that is on the disk.
-pub(crate) fn remove(path: &Path) -> io::Result<()> {
+pub fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Ok(()) => sync_parent(path),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),

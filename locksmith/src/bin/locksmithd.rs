@@ -1,0 +1,3 @@
+//! The daemon that decides when this host reboots.
+
+fn main() {}

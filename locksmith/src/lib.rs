@@ -1,0 +1,5 @@
+//! When a host reboots: it needs to, a window is open, its cluster can spare it.
+//! Locksmith decides when; what is booted is not its business, and it never touches slots.
+
+pub mod lock;
+pub mod record;
