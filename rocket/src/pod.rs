@@ -17,7 +17,7 @@ mod store;
 mod variables;
 mod view;
 
-pub use collect::{Collected, collect, end, release};
+pub use collect::{Collected, Keep, collect, end, release};
 pub use enter::enter;
 pub use lookup::{Group, Layers, LookupError, UserName};
 pub use manifest::{App, Dns, ImageName, Limits, Manifest, Mount, User, Volume};

@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
@@ -288,6 +289,18 @@ impl Pod {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
             Err(error) => Err(failed("opening", &self.path)(error)),
         }
+    }
+
+    /// When it went on to the state it is in, or something in its directory changed.
+    ///
+    /// # Errors
+    /// It went on or away.
+    pub fn changed(&self) -> Result<Timestamp, StoreError> {
+        let found = fs::metadata(&self.path).map_err(|error| self.lost(error))?;
+        // A rename changes the times of the directories around, and of what is moved this one.
+        let nanoseconds = i32::try_from(found.ctime_nsec()).unwrap_or_default();
+        Timestamp::new(found.ctime(), nanoseconds)
+            .map_err(|error| failed("reading the time of", &self.path)(io::Error::other(error)))
     }
 
     /// Another process holds its lock.
