@@ -1,9 +1,10 @@
 //! Removing what nobody needs any more.
 
+use anyhow::Context as _;
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
-use super::run::{group, users};
+use super::run::{group, users, volumes};
 use super::view::{Phase, phase};
 use super::{Exit, Liveness, Pod, Pods, State, StoreError};
 use crate::dirs::Dirs;
@@ -26,8 +27,7 @@ pub struct Collected {
 /// # Errors
 /// The first thing that could not be given back; the rest was tried.
 pub fn release(dirs: &Dirs, pod: &Pod) -> anyhow::Result<()> {
-    let attachments = pod.attachments()?;
-    let left = network::detach_cni(&attachments, pod.uuid(), None);
+    let left = leave_networks(dirs, pod);
     let ours = match pod.manifest()?.network {
         crate::options::NetOption::Default => {
             let uuid = pod.uuid();
@@ -40,6 +40,35 @@ pub fn release(dirs: &Dirs, pod: &Pod) -> anyhow::Result<()> {
     ours?;
     groups?;
     Ok(())
+}
+
+/// Takes a pod that ended out of the networks of plugins that it is still in.
+fn leave_networks(dirs: &Dirs, pod: &Pod) -> anyhow::Result<()> {
+    let mut attachments = pod.attachments()?;
+    if attachments.is_empty() {
+        return Ok(());
+    }
+    let member = network::Member {
+        pod: pod.uuid(),
+        pid: None,
+    };
+    let left = network::detach_cni(dirs, &mut attachments, member);
+    pod.write_attachments(&attachments)?;
+    left.context("leaving networks, which the next `rocket gc` tries again")
+}
+
+/// What a pod still holds is given back by this, before it is removed or started again. Only
+/// for whoever holds the pod.
+///
+/// # Errors
+/// As for [`release`].
+pub fn settle(dirs: &Dirs, pod: &Pod) -> anyhow::Result<()> {
+    match pod.state() {
+        State::Preparing | State::Prepared => Ok(()),
+        State::Running => release(dirs, pod),
+        // All but what a plugin could not do was given back when it ended.
+        State::Exited | State::Garbage => leave_networks(dirs, pod),
+    }
 }
 
 /// How long pods are kept that nobody uses.
@@ -66,7 +95,7 @@ pub fn collect(dirs: &Dirs, pods: &Pods, keep: Keep, now: Timestamp) -> anyhow::
             if let Step::Ended = step {
                 done.marked.push(uuid);
             }
-            clear(pod, keep, now)
+            clear(dirs, pod, keep, now)
         });
         match result {
             Ok(Step::Ended) => done.removed.push(uuid),
@@ -83,6 +112,7 @@ pub fn collect(dirs: &Dirs, pods: &Pods, keep: Keep, now: Timestamp) -> anyhow::
     };
     network::Bridge::open(dirs)?.collect(runs)?;
     users::collect(dirs)?;
+    volumes::collect(dirs)?;
     Ok(done)
 }
 
@@ -139,17 +169,24 @@ fn finish(dirs: &Dirs, pod: &mut Pod, status: Option<u8>, now: Timestamp) -> any
     released
 }
 
-/// Removes the pod if its time is over.
-fn clear(mut pod: Pod, keep: Keep, now: Timestamp) -> anyhow::Result<Step> {
+/// Gives back what a pod that ended still holds, and removes the pod if its time is over.
+fn clear(dirs: &Dirs, mut pod: Pod, keep: Keep, now: Timestamp) -> anyhow::Result<Step> {
+    let has_ended = matches!(pod.state(), State::Exited | State::Garbage);
+    let settled = if has_ended && !pod.attachments()?.is_empty() {
+        pod.hold()?;
+        settle(dirs, &pod)
+    } else {
+        Ok(())
+    };
     if is_due(&pod, keep, now)? {
         pod.hold()?;
         // One that was prepared again just now is not due any more.
         if is_due(&pod, keep, now)? {
             pod.remove()?;
-            return Ok(Step::Ended);
+            return settled.map(|()| Step::Ended);
         }
     }
-    Ok(Step::Stays)
+    settled.map(|()| Step::Stays)
 }
 
 /// Nobody needs it: it was given up, its time is over, or it is garbage already.
@@ -191,15 +228,20 @@ mod tests {
         serde_json::from_str(&text).unwrap()
     }
 
+    fn host() -> (tempfile::TempDir, Dirs, Pods) {
+        let dir = tempfile::tempdir().unwrap();
+        let dirs = Dirs::below(dir.path());
+        let pods = Pods::open(&dirs).unwrap();
+        (dir, dirs, pods)
+    }
+
     fn at(hours: i64) -> Timestamp {
         Timestamp::from_second(hours * 3600).unwrap()
     }
 
     #[test]
     fn what_was_given_up_goes_and_what_is_held_stays() {
-        let dir = tempfile::tempdir().unwrap();
-        let dirs = Dirs::below(dir.path());
-        let pods = Pods::open(&dirs).unwrap();
+        let (_dir, dirs, pods) = host();
         let held = pods.create().unwrap();
         let given_up = pods.create().unwrap().uuid();
         let mut prepared = pods.create().unwrap();
@@ -214,9 +256,7 @@ mod tests {
 
     #[test]
     fn a_prepared_pod_that_nobody_runs_goes_when_its_time_is_over() {
-        let dir = tempfile::tempdir().unwrap();
-        let dirs = Dirs::below(dir.path());
-        let pods = Pods::open(&dirs).unwrap();
+        let (_dir, dirs, pods) = host();
         let mut pod = pods.create().unwrap();
         pod.advance(State::Prepared).unwrap();
         let (uuid, changed) = (pod.uuid(), pod.changed().unwrap());
@@ -234,9 +274,7 @@ mod tests {
 
     #[test]
     fn a_pod_that_is_prepared_again_counts_from_then() {
-        let dir = tempfile::tempdir().unwrap();
-        let dirs = Dirs::below(dir.path());
-        let pods = Pods::open(&dirs).unwrap();
+        let (_dir, dirs, pods) = host();
         let mut pod = pods.create().unwrap();
         pod.advance(State::Prepared).unwrap();
         let first = pod.changed().unwrap();
@@ -251,9 +289,7 @@ mod tests {
 
     #[test]
     fn a_pod_that_nobody_saw_ending_is_kept_for_the_time_of_grace() {
-        let dir = tempfile::tempdir().unwrap();
-        let dirs = Dirs::below(dir.path());
-        let pods = Pods::open(&dirs).unwrap();
+        let (_dir, dirs, pods) = host();
         let mut pod = pods.create().unwrap();
         pod.write_manifest(&manifest(&pod)).unwrap();
         pod.advance(State::Prepared).unwrap();
@@ -279,9 +315,7 @@ mod tests {
 
     #[test]
     fn a_damaged_pod_is_told_of_and_the_others_go() {
-        let dir = tempfile::tempdir().unwrap();
-        let dirs = Dirs::below(dir.path());
-        let pods = Pods::open(&dirs).unwrap();
+        let (_dir, dirs, pods) = host();
         let mut bad = pods.create().unwrap();
         std::fs::write(bad.path().join("record.json"), "{").unwrap();
         bad.advance(State::Running).unwrap();
