@@ -9,10 +9,14 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 /// A program that the host must offer, and the Debian package that has it.
-struct Need {
-    program: &'static str,
-    package: &'static str,
-    why: &'static str,
+#[derive(Debug)]
+pub struct Need {
+    /// Its name on `PATH`.
+    pub program: &'static str,
+    /// The package, or several.
+    pub package: &'static str,
+    /// What it is for: "to …".
+    pub why: &'static str,
 }
 
 /// All that is taken from the host. The rest comes with the tools tree.
@@ -57,9 +61,14 @@ pub fn forget_cargo(command: &mut Command) {
     }
 }
 
-/// Installs what is missing on Debian, as root; elsewhere fails naming what is missing.
+/// Installs what builds need and is missing, as [`ensure`] does.
 pub fn ensure_programs() -> Result<()> {
-    let missing: Vec<&Need> = NEEDS
+    ensure(&NEEDS)
+}
+
+/// Installs what is missing on Debian, as root; elsewhere fails naming what is missing.
+pub fn ensure(needs: &[Need]) -> Result<()> {
+    let missing: Vec<&Need> = needs
         .iter()
         .filter(|n| which(n.program).is_none())
         .collect();

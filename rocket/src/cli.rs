@@ -8,12 +8,15 @@ mod generate;
 mod image;
 mod list;
 mod logs;
+mod output;
 mod prepare;
 mod rm;
 mod run;
 mod status;
 mod stop;
+mod table;
 mod trust;
+mod which;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -21,6 +24,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::dirs::Dirs;
+use crate::options::SplitError;
 use crate::runtime::protect_own_binary;
 
 /// Containers without a daemon
@@ -31,8 +35,8 @@ use crate::runtime::protect_own_binary;
 #[derive(Debug, Parser)]
 #[command(name = "rocket", version)]
 pub struct Args {
-    /// Keeps everything below this directory, instead of /var/lib/rocket, /run/rocket and
-    /// /etc/rocket
+    /// Keeps everything below this directory, instead of /var/lib/rocket, /run/rocket,
+    /// /etc/rocket and /etc/cni
     #[arg(long, global = true, value_name = "DIRECTORY")]
     pub root: Option<PathBuf>,
     /// What to do
@@ -95,23 +99,36 @@ impl Args {
         ) {
             protect_own_binary()?;
         }
+        match self.on(&dirs) {
+            Err(error) => match error.downcast_ref() {
+                Some(SplitError::Help(text)) => {
+                    print!("{text}");
+                    Ok(ExitCode::SUCCESS)
+                }
+                _ => Err(error),
+            },
+            done => done,
+        }
+    }
+
+    fn on(&self, dirs: &Dirs) -> anyhow::Result<ExitCode> {
         match &self.verb {
-            Verb::Run(args) => run::run(&dirs, args),
-            Verb::Prepare(args) => prepare::run(&dirs, args),
-            Verb::RunPrepared(args) => run::run_prepared(&dirs, args),
-            Verb::Finish(args) => run::finish(&dirs, args),
-            Verb::Fetch(args) => fetch::run(&dirs, args),
-            Verb::Image(args) => image::run(&dirs, args),
-            Verb::Trust(args) => trust::run(&dirs, args),
+            Verb::Run(args) => run::run(dirs, args),
+            Verb::Prepare(args) => prepare::run(dirs, args),
+            Verb::RunPrepared(args) => run::run_prepared(dirs, args),
+            Verb::Finish(args) => run::finish(dirs, args),
+            Verb::Fetch(args) => fetch::run(dirs, args),
+            Verb::Image(args) => image::run(dirs, args),
+            Verb::Trust(args) => trust::run(dirs, args),
             Verb::Generate(args) => generate::run(args),
-            Verb::List(args) => list::run(&dirs, args),
-            Verb::Status(args) => status::run(&dirs, args),
-            Verb::Enter(args) => enter::run(&dirs, args),
-            Verb::Export(args) => export::run(&dirs, args),
-            Verb::Stop(args) => stop::run(&dirs, args),
-            Verb::Rm(args) => rm::run(&dirs, args),
-            Verb::Gc(args) => gc::run(&dirs, args),
-            Verb::Logs(args) => logs::run(&dirs, args),
+            Verb::List(args) => list::run(dirs, args),
+            Verb::Status(args) => status::run(dirs, args),
+            Verb::Enter(args) => enter::run(dirs, args),
+            Verb::Export(args) => export::run(dirs, args),
+            Verb::Stop(args) => stop::run(dirs, args),
+            Verb::Rm(args) => rm::run(dirs, args),
+            Verb::Gc(args) => gc::run(dirs, args),
+            Verb::Logs(args) => logs::run(dirs, args),
         }
     }
 }

@@ -2,6 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+/// Where CNI plugins are on a host, the one that wins first.
+const PLUGINS: [&str; 2] = ["/opt/cni/bin", "/usr/lib/cni"];
+
 /// Directories of one rocket. What survives a reboot is under `data`, what must not under
 /// `run`; policy is looked for under `/etc`, then `/usr/lib`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,7 +27,8 @@ impl Default for Dirs {
 }
 
 impl Dirs {
-    /// All of them below one directory: `data`, `run` and `etc`. What `--root` and tests use.
+    /// All of them below one directory: `data`, `run`, `etc` and `cni`. What `--root` and
+    /// tests use.
     pub fn below(root: &Path) -> Self {
         Self {
             data: root.join("data"),
@@ -76,5 +80,19 @@ impl Dirs {
     /// are below each.
     pub fn config(&self) -> &[PathBuf] {
         &self.config
+    }
+
+    /// Configurations of CNI networks.
+    pub fn networks(&self) -> PathBuf {
+        match &self.root {
+            Some(root) => root.join("cni/net.d"),
+            None => "/etc/cni/net.d".into(),
+        }
+    }
+
+    /// Where CNI plugins are looked for, the one that wins first.
+    pub fn plugins(&self) -> Vec<PathBuf> {
+        let own = self.root.iter().map(|root| root.join("cni/bin"));
+        own.chain(PLUGINS.map(PathBuf::from)).collect()
     }
 }

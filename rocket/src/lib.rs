@@ -20,6 +20,7 @@ pub mod oci;
 pub mod options;
 pub mod pod;
 pub mod process;
+mod relay;
 pub mod runtime;
 
 /// The exit status of what rocket itself could not do.

@@ -17,7 +17,7 @@ use std::io;
 use std::path::PathBuf;
 
 pub use bridge::{Bridge, attach, loopback};
-pub use cni::{Attachment, CniError, attach as attach_cni, detach as detach_cni};
+pub use cni::{Attachment, CniError, Member, attach as attach_cni, detach as detach_cni};
 pub use config::Settings;
 pub use files::{Names, hosts, resolv_conf};
 pub use lease::{Lease, Leases};

@@ -11,7 +11,6 @@ mod features;
 mod kill;
 mod list;
 mod log;
-mod relay;
 mod signals;
 mod spec;
 pub mod store;

@@ -7,6 +7,7 @@
 mod capabilities;
 mod collect;
 mod enter;
+mod files;
 mod lookup;
 mod manifest;
 mod prepare;
@@ -17,8 +18,9 @@ mod store;
 mod variables;
 mod view;
 
-pub use collect::{Collected, collect, end, release};
+pub use collect::{Collected, Keep, collect, end, release, settle};
 pub use enter::enter;
+pub use files::files;
 pub use lookup::{Group, Layers, LookupError, UserName};
 pub use manifest::{App, Dns, ImageName, Limits, Manifest, Mount, User, Volume};
 pub use prepare::{Caller, PrepareError, Process, Source, manifest};

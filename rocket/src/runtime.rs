@@ -19,6 +19,7 @@ pub mod beneath;
 pub mod caps;
 pub mod cgroup;
 pub mod container;
+pub mod copy;
 mod create;
 pub mod defaults;
 pub mod error;

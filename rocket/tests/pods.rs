@@ -7,9 +7,17 @@
 mod host;
 #[path = "pods/image.rs"]
 mod image;
+#[path = "pods/isolation.rs"]
+mod isolation;
 #[path = "pods/killed.rs"]
 mod killed;
 #[path = "pods/many.rs"]
 mod many;
+#[path = "pods/networks.rs"]
+mod networks;
 #[path = "pods/steps.rs"]
 mod steps;
+#[path = "pods/verbs.rs"]
+mod verbs;
+#[path = "pods/volumes.rs"]
+mod volumes;

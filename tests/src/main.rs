@@ -10,6 +10,7 @@ mod differential;
 mod disk;
 mod documented;
 mod http;
+mod on_host;
 mod peers;
 mod plan;
 mod relay;
@@ -30,13 +31,15 @@ use clap::Parser;
 
 use crate::context::Context;
 use crate::differential::Suite;
+use crate::on_host::On;
 use crate::plan::Plan;
 use crate::results::Results;
 use crate::trial::Prepared;
 
 /// Runs unit, property and integration tests, then scenarios in virtual machines.
 ///
-/// The last line is `N passed, N failed`. Console logs and journals of the
+/// The last line is `N passed, N failed`, with `N skipped` behind it if this host cannot show
+/// something: that is no failure, and no pass either. Console logs and journals of the
 /// scenarios stay in a directory for each.
 /// BALLAST_DEADLINE_SCALE=F stretches every deadline.
 ///
@@ -136,6 +139,18 @@ fn run(cli: &Cli) -> Result<bool> {
         let suite = Suite::quick(cli.seed.unwrap_or(differential::QUICK_SEED));
         let run = || suite.with_documented(None)?.run(None, &kept);
         report.add(plan::DIFFERENTIAL, runner::step(run));
+    }
+    if plan.containers {
+        report.add(
+            plan::CONTAINERS,
+            runner::step(|| on_host::run(On::EveryRun)),
+        );
+    }
+    if plan.many_containers {
+        report.add(
+            plan::MANY_CONTAINERS,
+            runner::step(|| on_host::run(On::ByName)),
+        );
     }
     if let Some((prepared, results)) = prepared {
         let workers = cli.workers.map_or_else(default_workers, usize::from);

@@ -12,12 +12,24 @@ const UNIT: &str = "unit";
 pub const DIFFERENTIAL: &str = "ignition_does_what_go_ignition_does";
 const CLAIM: &str = "Both make the same of the same configs, or refuse them; a few of all kinds.";
 
+/// Names of the steps that make containers on this host, and their claims.
+pub const CONTAINERS: &str = "containers_on_this_host_do_what_they_say";
+const CONTAINERS_CLAIM: &str = "Bundles and pods that are made on this host are shut in, and a \
+    rocket that is killed at any of its steps leaves nothing that is not collected.";
+pub const MANY_CONTAINERS: &str = "containers_five_hundred_in_a_row_leave_nothing";
+const MANY_CLAIM: &str = "Of 500 pods that ran on this host and were collected there is no mount, \
+    control group, address or namespace left. By name only.";
+
 /// What one run of the program does.
 pub struct Plan {
     /// Whether `cargo test` is run.
     pub unit: bool,
     /// Whether our ignition is compared with another one.
     pub differential: bool,
+    /// Whether containers are made on this host.
+    pub containers: bool,
+    /// Whether many are.
+    pub many_containers: bool,
     /// The scenarios, in the order in which they start.
     pub scenarios: Vec<Scenario>,
 }
@@ -34,6 +46,8 @@ impl Plan {
         Self {
             unit: wanted(UNIT),
             differential: wanted(DIFFERENTIAL),
+            containers: wanted(CONTAINERS),
+            many_containers: filter.is_some() && wanted(MANY_CONTAINERS),
             scenarios,
         }
     }
@@ -49,6 +63,9 @@ impl Plan {
         if self.differential {
             println!("e2e: our ignition and Debian's, on the same configs");
         }
+        if self.containers || self.many_containers {
+            println!("e2e: containers on this host");
+        }
         println!(
             "e2e: {} scenarios in virtual machines",
             self.scenarios.len()
@@ -63,6 +80,12 @@ impl fmt::Display for Plan {
         }
         if self.differential {
             writeln!(f, "{DIFFERENTIAL}\n    {CLAIM}")?;
+        }
+        if self.containers {
+            writeln!(f, "{CONTAINERS}\n    {CONTAINERS_CLAIM}")?;
+        }
+        if self.many_containers {
+            writeln!(f, "{MANY_CONTAINERS}\n    {MANY_CLAIM}")?;
         }
         for scenario in &self.scenarios {
             writeln!(f, "{}\n    {}", scenario.name, scenario.claim)?;
@@ -81,7 +104,8 @@ mod tests {
         let plan = Plan::of(None);
         let names: BTreeSet<_> = plan.scenarios.iter().map(|s| s.name).collect();
         assert_eq!(names.len(), plan.scenarios.len());
-        assert!(plan.unit && plan.differential && plan.scenarios.len() > 10);
+        assert!(plan.unit && plan.differential && plan.containers);
+        assert!(!plan.many_containers && plan.scenarios.len() > 10);
         for scenario in &plan.scenarios {
             assert!(scenario.claim.ends_with('.'), "{}", scenario.name);
             assert!(scenario.name.contains('_'), "{}", scenario.name);
@@ -93,6 +117,8 @@ mod tests {
         let plan = Plan::of(Some("unit"));
         assert!(plan.unit && !plan.differential && plan.scenarios.is_empty());
         assert!(Plan::of(Some("go_ignition")).differential);
+        let plan = Plan::of(Some("containers_"));
+        assert!(plan.containers && plan.many_containers && !plan.unit);
         let name = Plan::of(None).scenarios[0].name;
         let plan = Plan::of(Some(name));
         assert!(!plan.unit);

@@ -9,9 +9,47 @@ use anyhow::Error;
 const CONSOLE_LINES: usize = 40;
 
 /// How one step or scenario ended.
+pub enum End {
+    /// What it claims holds.
+    Passed,
+    /// It does not, or nobody knows, for this reason.
+    Failed(Error),
+    /// This host cannot show it, for this reason. That is not a pass.
+    Skipped(String),
+}
+
+impl From<Result<(), Error>> for End {
+    fn from(result: Result<(), Error>) -> Self {
+        match result {
+            Ok(()) => Self::Passed,
+            Err(error) => Self::Failed(error),
+        }
+    }
+}
+
+impl End {
+    /// As people are told.
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Failed(_) => "FAILED",
+            Self::Skipped(_) => "SKIPPED",
+        }
+    }
+
+    fn why(&self) -> Option<String> {
+        match self {
+            Self::Passed => None,
+            Self::Failed(error) => Some(format!("{error:#}")),
+            Self::Skipped(why) => Some(why.clone()),
+        }
+    }
+}
+
+/// The same, and how long it took.
 pub struct Outcome {
-    /// Why it failed, if it did.
-    pub error: Option<Error>,
+    /// How it ended.
+    pub end: End,
     /// How long it took.
     pub took: Duration,
 }
@@ -23,32 +61,37 @@ pub struct Report(Vec<(String, Outcome)>);
 impl Report {
     /// Adds an outcome and prints its line.
     pub fn add(&mut self, name: &str, outcome: Outcome) {
-        let word = match outcome.error {
-            None => "passed",
-            Some(_) => "FAILED",
-        };
+        let word = outcome.end.word();
         println!("e2e: {word} {name} ({:.0} s)", outcome.took.as_secs_f64());
-        if let Some(error) = &outcome.error {
-            println!("     {}", format!("{error:#}").replace('\n', "\n     "));
+        if let Some(why) = outcome.end.why() {
+            println!("     {}", why.replace('\n', "\n     "));
         }
         self.0.push((name.to_string(), outcome));
     }
 
-    /// Prints the summary; true if nothing failed. Its last line is the result.
+    /// Prints the summary; true if nothing failed and something passed. Its last line is the
+    /// result.
     pub fn finish(&self) -> bool {
-        let failed: Vec<_> = self.0.iter().filter(|(_, o)| o.error.is_some()).collect();
         println!("\ne2e: summary");
-        for (name, outcome) in &self.0 {
-            let mark = outcome.error.as_ref().map_or("passed", |_| "FAILED");
-            println!("{mark} {:6.0} s  {name}", outcome.took.as_secs_f64());
+        for (name, Outcome { end, took }) in &self.0 {
+            println!("{:7} {:6.0} s  {name}", end.word(), took.as_secs_f64());
         }
-        println!("{}", result(self.0.len() - failed.len(), failed.len()));
-        failed.is_empty() && !self.0.is_empty()
+        println!("{}", self.result());
+        self.count("FAILED") == 0 && self.count("passed") > 0
     }
-}
 
-fn result(passed: usize, failed: usize) -> String {
-    format!("{passed} passed, {failed} failed")
+    fn count(&self, word: &str) -> usize {
+        let ends = self.0.iter().map(|(_, outcome)| outcome.end.word());
+        ends.filter(|end| *end == word).count()
+    }
+
+    fn result(&self) -> String {
+        let [passed, failed, skipped] = ["passed", "FAILED", "SKIPPED"].map(|w| self.count(w));
+        match skipped {
+            0 => format!("{passed} passed, {failed} failed"),
+            _ => format!("{passed} passed, {failed} failed, {skipped} skipped"),
+        }
+    }
 }
 
 /// Prints the end of a console log and where it is.
@@ -76,9 +119,9 @@ fn tail(text: &str) -> Vec<String> {
 mod tests {
     use super::*;
 
-    fn outcome(error: Option<&'static str>) -> Outcome {
+    fn outcome(end: End) -> Outcome {
         Outcome {
-            error: error.map(Error::msg),
+            end,
             took: Duration::from_secs(1),
         }
     }
@@ -87,11 +130,22 @@ mod tests {
     fn one_failure_fails_the_run_and_so_does_nothing_at_all() {
         let mut report = Report::default();
         assert!(!report.finish());
-        report.add("a", outcome(None));
+        report.add("a", outcome(End::Passed));
         assert!(report.finish());
-        report.add("b", outcome(Some("no")));
+        assert_eq!(report.result(), "1 passed, 0 failed");
+        report.add("b", outcome(End::Failed(Error::msg("no"))));
         assert!(!report.finish());
-        assert_eq!(result(1, 1), "1 passed, 1 failed");
+        assert_eq!(report.result(), "1 passed, 1 failed");
+    }
+
+    #[test]
+    fn what_was_skipped_did_not_pass() {
+        let mut report = Report::default();
+        report.add("a", outcome(End::Skipped("not here".to_owned())));
+        assert!(!report.finish(), "nothing was shown");
+        report.add("b", outcome(End::Passed));
+        assert!(report.finish());
+        assert_eq!(report.result(), "1 passed, 0 failed, 1 skipped");
     }
 
     #[test]

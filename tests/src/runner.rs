@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use qemu::deadline::scaled;
 
 use crate::context::Context;
-use crate::report::{Outcome, Report, show_console};
+use crate::report::{End, Outcome, Report, show_console};
 use crate::results::Results;
 use crate::scenario::Scenario;
 use crate::trial::Prepared;
@@ -22,11 +22,11 @@ pub fn cargo_test() -> Outcome {
 }
 
 /// Runs one step.
-pub fn step(run: impl FnOnce() -> Result<()>) -> Outcome {
+pub fn step<T: Into<End>>(run: impl FnOnce() -> T) -> Outcome {
     let start = Instant::now();
     let result = run();
     Outcome {
-        error: result.err(),
+        end: result.into(),
         took: start.elapsed(),
     }
 }
@@ -71,7 +71,7 @@ pub fn scenarios(
                     println!("e2e: start  {}", scenario.name);
                     let outcome = run(scenario, prepared, results);
                     let mut report = report.lock().unwrap_or_else(PoisonError::into_inner);
-                    let failed = outcome.error.is_some();
+                    let failed = matches!(outcome.end, End::Failed(_));
                     report.add(scenario.name, outcome);
                     if failed {
                         show_console(&results.of(scenario.name).join("console.log"));
@@ -86,7 +86,7 @@ fn run(scenario: &Scenario, prepared: &Prepared, results: &Results) -> Outcome {
     let start = Instant::now();
     let result = within_deadline(scenario, prepared, results);
     Outcome {
-        error: result.err(),
+        end: result.into(),
         took: start.elapsed(),
     }
 }

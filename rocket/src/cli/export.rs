@@ -1,22 +1,24 @@
 //! `rocket export`.
 
-use std::os::fd::AsRawFd as _;
-use std::path::PathBuf;
-use std::process::{Command, ExitCode};
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context as _, bail};
 
 use crate::dirs::Dirs;
-use crate::pod::Pods;
-use crate::runtime;
+use crate::pod::{self, Pods};
 
 /// Writes the files of an app as a tar: those of its image, with what it changed.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The pod's UUID, or its beginning
     uuid: String,
-    /// The file to write; it must not be there yet
+    /// The archive; - is standard output
     file: PathBuf,
+    /// Replaces a file that is there
+    #[arg(long)]
+    overwrite: bool,
     /// The app, if the pod has several
     #[arg(long, value_name = "NAME")]
     app: Option<String>,
@@ -26,15 +28,17 @@ pub fn run(dirs: &Dirs, args: &Args) -> anyhow::Result<ExitCode> {
     let pod = Pods::open(dirs)?.find(&args.uuid)?;
     let manifest = pod.manifest()?;
     let app = super::enter::choose(&manifest, args.app.as_deref())?;
-    let mut layers = app.layers.clone();
-    let own = pod.path().join("apps").join(&app.name).join("upper");
-    if own.is_dir() {
-        layers.push(own);
+    let root = pod::files(&pod, app)?;
+    if args.file == Path::new("-") {
+        pack(&root, Stdio::inherit())?;
+    } else {
+        super::output::whole(&args.file, args.overwrite, |file| pack(&root, file.into()))?;
     }
-    // Nothing is mounted anywhere: tar sees the files through our descriptor.
-    let root = runtime::overlay(&layers, None).context("putting the app's layers together")?;
-    let file = std::fs::File::create_new(&args.file)
-        .with_context(|| format!("creating {}", args.file.display()))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Nothing is mounted anywhere: tar sees the files through our descriptor.
+fn pack(root: &OwnedFd, output: Stdio) -> anyhow::Result<()> {
     let status = Command::new("tar")
         .args([
             "--create",
@@ -54,14 +58,11 @@ pub fn run(dirs: &Dirs, args: &Args) -> anyhow::Result<ExitCode> {
             root.as_raw_fd()
         ))
         .arg(".")
-        .stdout(file)
+        .stdout(output)
         .status()
         .context("starting tar")?;
     if !status.success() {
-        bail!(
-            "tar failed ({status}); {} is not whole",
-            args.file.display()
-        );
+        bail!("tar failed ({status})");
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }

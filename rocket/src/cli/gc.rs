@@ -5,15 +5,18 @@ use std::process::ExitCode;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::dirs::Dirs;
-use crate::pod::{Pods, collect};
+use crate::pod::{Keep, Pods, collect};
 
-/// Removes pods that ended a while ago, what was given up while it was made, and addresses of
-/// pods that are gone.
+/// Removes pods that ended a while ago, pods that were prepared and not run, what was given up
+/// while it was made, and addresses of pods that are gone.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// How long pods that ended are kept, for instance 30m or 24h
     #[arg(long, value_name = "TIME", default_value = "30m")]
     grace_period: SignedDuration,
+    /// How long pods that were prepared and not run are kept
+    #[arg(long, value_name = "TIME", default_value = "24h")]
+    expire_prepared: SignedDuration,
     /// As JSON
     #[arg(long)]
     json: bool,
@@ -21,7 +24,11 @@ pub struct Args {
 
 pub fn run(dirs: &Dirs, args: &Args) -> anyhow::Result<ExitCode> {
     let pods = Pods::open(dirs)?;
-    let done = collect(dirs, &pods, args.grace_period, Timestamp::now())?;
+    let keep = Keep {
+        exited: args.grace_period,
+        prepared: args.expire_prepared,
+    };
+    let done = collect(dirs, &pods, keep, Timestamp::now())?;
     if args.json {
         super::print_json(&done)?;
     } else {

@@ -10,6 +10,8 @@ use clap::{Command, CommandFactory as _};
 use clap_complete::{Shell, generate_to};
 use clap_mangen::Man;
 
+use crate::options::AppOptions;
+
 /// Writes man pages and shell completions
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -27,7 +29,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 fn generate(dir: &Path) -> io::Result<()> {
     let man = dir.join("man/man8");
     fs::create_dir_all(&man)?;
-    let mut command = super::Args::command().disable_help_subcommand(true);
+    let mut command = documented().disable_help_subcommand(true);
     // Gives the verbs their whole names, `rocket-run`.
     command.build();
     pages(&command, &man)?;
@@ -38,11 +40,23 @@ fn generate(dir: &Path) -> io::Result<()> {
     ] {
         let place = dir.join(place);
         fs::create_dir_all(&place)?;
-        generate_to(shell, &mut super::Args::command(), "rocket", &place)?;
+        generate_to(shell, &mut documented(), "rocket", &place)?;
     }
     // bash-completion looks for the bare name.
     let bash = dir.join("bash-completion/completions");
     fs::rename(bash.join("rocket.bash"), bash.join("rocket"))
+}
+
+/// The command line with the options of apps, which follow their images and are read later.
+fn documented() -> Command {
+    let with_apps = |verb: Command| {
+        let apps = AppOptions::command();
+        let options = apps.get_arguments().cloned();
+        verb.args(options.map(|option| option.help_heading("Options of an app, after its image")))
+    };
+    super::Args::command()
+        .mut_subcommand("run", with_apps)
+        .mut_subcommand("prepare", with_apps)
 }
 
 /// One page for a command and each of its verbs. Administration commands are in section 8.
@@ -66,7 +80,11 @@ mod tests {
         generate(dir.path()).unwrap();
         let read = |path: &str| fs::read_to_string(dir.path().join(path)).unwrap();
         assert!(read("man/man8/rocket.8").contains("rocket\\-run(8)"));
-        assert!(read("man/man8/rocket-run.8").contains("insecure\\-options"));
+        let run = read("man/man8/rocket-run.8");
+        assert!(
+            run.contains("insecure\\-options") && run.contains("cap\\-drop"),
+            "{run}"
+        );
         assert!(!dir.path().join("man/man8/rocket-generate.8").exists());
         assert!(read("bash-completion/completions/rocket").contains("prepare"));
         assert!(read("zsh/site-functions/_rocket").contains("prepare"));

@@ -1,25 +1,18 @@
 //! `rocket list`.
 
-use std::fmt::Write as _;
 use std::process::ExitCode;
 
-use jiff::{Timestamp, Unit};
+use jiff::Timestamp;
 
+use super::table::{Form, ago, table};
 use crate::dirs::Dirs;
 use crate::pod::{Liveness, Pods, View, view};
 
 /// Lists pods, the newest last.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// As JSON
-    #[arg(long)]
-    json: bool,
-    /// Whole UUIDs and digests
-    #[arg(long)]
-    full: bool,
-    /// No line of headings
-    #[arg(long)]
-    no_legend: bool,
+    #[command(flatten)]
+    form: Form,
 }
 
 pub fn run(dirs: &Dirs, args: &Args) -> anyhow::Result<ExitCode> {
@@ -30,10 +23,10 @@ pub fn run(dirs: &Dirs, args: &Args) -> anyhow::Result<ExitCode> {
         .map(|pod| view(pod, &live))
         .collect();
     views.sort_by_key(|view| (view.created, view.uuid));
-    if args.json {
+    if args.form.json {
         super::print_json(&views)?;
     } else {
-        print!("{}", render(&views, args, Timestamp::now()));
+        print!("{}", render(&views, &args.form, Timestamp::now()));
         for view in &views {
             if let Some(error) = &view.error {
                 eprintln!("rocket: pod {}: {error}", view.uuid);
@@ -44,9 +37,9 @@ pub fn run(dirs: &Dirs, args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 /// One line per app; what belongs to the pod stands on the first of them.
-fn render(views: &[View], args: &Args, now: Timestamp) -> String {
+fn render(views: &[View], form: &Form, now: Timestamp) -> String {
     let mut rows: Vec<[String; 7]> = Vec::new();
-    if !args.no_legend {
+    if !form.no_legend {
         rows.push(
             [
                 "UUID",
@@ -62,17 +55,19 @@ fn render(views: &[View], args: &Args, now: Timestamp) -> String {
     }
     for view in views {
         let uuid = view.uuid.to_string();
-        let uuid = if args.full {
+        let uuid = if form.full {
             uuid
         } else {
             uuid[..8].to_owned()
         };
         let addresses: Vec<String> = view.addresses.iter().map(ToString::to_string).collect();
+        let when =
+            |time: Option<Timestamp>| time.map_or_else(|| "-".to_owned(), |then| ago(then, now));
         let first = [
             uuid,
             view.state.to_string(),
-            ago(view.created, now),
-            ago(view.started, now),
+            when(view.created),
+            when(view.started),
             addresses.join(","),
         ];
         let [uuid, state, created, started, addresses] = first;
@@ -97,70 +92,4 @@ fn render(views: &[View], args: &Args, now: Timestamp) -> String {
         }
     }
     table(&rows)
-}
-
-/// Columns as wide as their widest field.
-pub fn table<const N: usize>(rows: &[[String; N]]) -> String {
-    let mut widths = [0; N];
-    for row in rows {
-        for (width, field) in widths.iter_mut().zip(row) {
-            *width = field.chars().count().max(*width);
-        }
-    }
-    let mut text = String::new();
-    for row in rows {
-        let mut line = String::new();
-        for (width, field) in widths.iter().zip(row) {
-            let _ = write!(line, "{field:<width$}  ");
-        }
-        text.push_str(line.trim_end());
-        text.push('\n');
-    }
-    text
-}
-
-/// How long ago, in the largest unit that is one at least.
-fn ago(then: Option<Timestamp>, now: Timestamp) -> String {
-    let Some(then) = then else {
-        return "-".to_owned();
-    };
-    let seconds = now
-        .since((Unit::Second, then))
-        .map_or(0, |span| span.get_seconds())
-        .max(0);
-    let units = [
-        (86_400, "day"),
-        (3_600, "hour"),
-        (60, "minute"),
-        (1, "second"),
-    ];
-    let (size, name) = units
-        .into_iter()
-        .find(|(size, _)| seconds >= *size)
-        .unwrap_or((1, "second"));
-    let count = seconds / size;
-    let plural = if count == 1 { "" } else { "s" };
-    format!("{count} {name}{plural} ago")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_are_told_in_one_unit() {
-        let at = |seconds| Timestamp::from_second(seconds).unwrap();
-        let told = |seconds| ago(Some(at(0)), at(seconds));
-        assert_eq!(told(0), "0 seconds ago");
-        assert_eq!(told(61), "1 minute ago");
-        assert_eq!(told(7_200), "2 hours ago");
-        assert_eq!(told(90_000), "1 day ago");
-        assert_eq!(ago(None, at(0)), "-");
-    }
-
-    #[test]
-    fn columns_stand_below_each_other() {
-        let rows = [["a", "long", ""], ["wide", "b", "c"]].map(|row| row.map(String::from));
-        assert_eq!(table(&rows), "a     long\nwide  b     c\n");
-    }
 }

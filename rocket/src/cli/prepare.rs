@@ -11,7 +11,7 @@ use crate::image::progress::Show;
 use crate::image::registries::Registries;
 use crate::image::trust::Checks;
 use crate::image::{FetchOptions, Image, Store, limits, obtain};
-use crate::options::{AppArguments, Insecure, PodOptions, split};
+use crate::options::{AppArguments, Insecure, PodArguments, PodOptions, split};
 use crate::pod::{self, Pod, Pods, Source, State};
 
 /// Makes a pod of images, to be run later.
@@ -21,19 +21,11 @@ use crate::pod::{self, Pod, Pods, Source, State};
 )]
 pub struct Args {
     #[command(flatten)]
-    pod: PodOptions,
-    /// Images, each with its options and arguments
-    #[arg(
-        trailing_var_arg = true,
-        allow_hyphen_values = true,
-        required = true,
-        value_name = "IMAGE …"
-    )]
-    words: Vec<String>,
+    pod: PodArguments,
 }
 
 pub fn run(dirs: &Dirs, args: &Args) -> anyhow::Result<ExitCode> {
-    let mut pod = prepare(dirs, &args.pod, &args.words)?;
+    let mut pod = prepare(dirs, &args.pod)?;
     pod.advance(State::Prepared)?;
     println!("{}", pod.uuid());
     Ok(ExitCode::SUCCESS)
@@ -41,8 +33,9 @@ pub fn run(dirs: &Dirs, args: &Args) -> anyhow::Result<ExitCode> {
 
 /// A pod with all that it takes to run it, locked. As long as it is not [`State::Prepared`] it
 /// is given up when this process ends: who runs it at once never leaves it to anybody else.
-pub fn prepare(dirs: &Dirs, options: &PodOptions, words: &[String]) -> anyhow::Result<Pod> {
-    let apps = split(words)?;
+pub fn prepare(dirs: &Dirs, asked: &PodArguments) -> anyhow::Result<Pod> {
+    let options = &asked.options;
+    let apps = split(&asked.words)?;
     let store = Store::open(dirs)?;
     let fetch = fetch_options(dirs, options)?;
     let images: Vec<Image> = apps

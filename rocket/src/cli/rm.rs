@@ -1,36 +1,27 @@
 //! `rocket rm`.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 
+use super::which::Which;
 use crate::dirs::Dirs;
-use crate::pod::{Liveness, Phase, Pod, Pods, State, phase, release};
+use crate::pod::{Liveness, Phase, Pod, Pods, phase, settle};
 
 /// Removes pods that do not run.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// UUIDs, or their beginnings
-    #[arg(required_unless_present = "uuid_file")]
-    uuids: Vec<String>,
-    /// Reads a UUID from this file, as --uuid-file-save wrote it
-    #[arg(long, value_name = "FILE")]
-    uuid_file: Option<PathBuf>,
-    /// Also pods that run: their processes are killed; and pods of which what is kept is damaged
+    #[command(flatten)]
+    which: Which,
+    /// Also pods that run: their processes are killed; pods of which what is kept is damaged;
+    /// and pods whose network a plugin does not take back, which `rocket gc` tries again
     #[arg(long)]
     force: bool,
 }
 
 pub fn run(dirs: &Dirs, args: &Args) -> anyhow::Result<ExitCode> {
     let pods = Pods::open(dirs)?;
-    let mut wanted = args.uuids.clone();
-    if let Some(path) = &args.uuid_file {
-        let text = std::fs::read_to_string(path);
-        let text = text.with_context(|| format!("reading {}", path.display()))?;
-        wanted.push(text.trim().to_owned());
-    }
-    for uuid in &wanted {
+    for uuid in &args.which.uuids()? {
         remove(dirs, pods.find(uuid)?, args.force)
             .with_context(|| format!("removing pod {uuid}"))?;
     }
@@ -55,11 +46,10 @@ fn remove(dirs: &Dirs, mut pod: Pod, force: bool) -> anyhow::Result<()> {
         _ => {}
     }
     pod.lock()?;
-    if pod.state() == State::Running {
-        match release(dirs, &pod) {
-            Err(error) if !force => return Err(error),
-            _ => {}
-        }
+    match settle(dirs, &pod) {
+        Err(error) if !force => return Err(error),
+        Err(error) => eprintln!("rocket: pod {}: {error:#}", pod.uuid()),
+        Ok(()) => {}
     }
     println!("{}", pod.uuid());
     pod.remove()?;

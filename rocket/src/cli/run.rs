@@ -1,14 +1,15 @@
 //! `rocket run` and `rocket run-prepared`.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
+use uuid::Uuid;
 
 use super::prepare;
+use super::which::Which;
 use crate::detach;
 use crate::dirs::Dirs;
-use crate::options::{PodOptions, Restart};
+use crate::options::{PodArguments, Restart};
 use crate::pod::{self, Pods, State, Wait};
 
 /// Makes a pod of images and runs it.
@@ -16,32 +17,20 @@ use crate::pod::{self, Pods, State, Wait};
 #[command(override_usage = "rocket run [OPTIONS] IMAGE [APP OPTIONS] [-- ARGUMENTS] [--- IMAGE …]")]
 pub struct Args {
     #[command(flatten)]
-    pod: PodOptions,
+    pod: PodArguments,
     /// Runs in a unit of its own, and prints the pod's UUID
     #[arg(long)]
     detach: bool,
     /// When a detached pod is started again
     #[arg(long, value_enum, default_value_t = Restart::No, requires = "detach")]
     restart: Restart,
-    /// Images, each with its options and arguments: `rocket run IMAGE --help` lists them
-    #[arg(
-        trailing_var_arg = true,
-        allow_hyphen_values = true,
-        required = true,
-        value_name = "IMAGE …"
-    )]
-    words: Vec<String>,
 }
 
 /// Runs a pod that was prepared.
 #[derive(Debug, clap::Args)]
 pub struct PreparedArgs {
-    /// The pod's UUID, or its beginning
-    #[arg(required_unless_present = "uuid_file")]
-    uuid: Option<String>,
-    /// Reads the UUID from this file, as --uuid-file-save wrote it
-    #[arg(long, value_name = "FILE")]
-    uuid_file: Option<PathBuf>,
+    #[command(flatten)]
+    which: Which,
     /// Leaves the pod to the unit that this runs in, when it is started
     #[arg(long, hide = true)]
     leave: bool,
@@ -54,17 +43,20 @@ impl Args {
     /// What follows the pod's options.
     #[cfg(test)]
     pub fn pod_words(&self) -> &[String] {
-        &self.words
+        &self.pod.words
     }
 }
 
 pub fn run(dirs: &Dirs, args: &Args) -> anyhow::Result<ExitCode> {
-    let mut pod = prepare::prepare(dirs, &args.pod, &args.words)?;
+    let mut pod = prepare::prepare(dirs, &args.pod)?;
     if args.detach {
         pod.advance(State::Prepared)?;
         let manifest = pod.manifest()?;
         drop(pod);
-        detach::start(dirs.root(), &manifest, args.restart)?;
+        if let Err(error) = detach::start(dirs.root(), &manifest, args.restart) {
+            forget(dirs, manifest.uuid);
+            return Err(error);
+        }
         println!("{}", manifest.uuid);
         return Ok(ExitCode::SUCCESS);
     }
@@ -72,16 +64,19 @@ pub fn run(dirs: &Dirs, args: &Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(status))
 }
 
+/// Removes a pod that no unit has started: the failure is what the caller has to know.
+fn forget(dirs: &Dirs, uuid: Uuid) {
+    let found = Pods::open(dirs).and_then(|pods| pods.get(uuid));
+    if let Ok(mut pod) = found
+        && pod.state() == State::Prepared
+        && pod.lock().is_ok()
+    {
+        let _ = pod.remove();
+    }
+}
+
 pub fn run_prepared(dirs: &Dirs, args: &PreparedArgs) -> anyhow::Result<ExitCode> {
-    let uuid = match (&args.uuid, &args.uuid_file) {
-        (Some(uuid), _) => uuid.clone(),
-        (None, Some(path)) => std::fs::read_to_string(path)
-            .with_context(|| format!("reading {}", path.display()))?
-            .trim()
-            .to_owned(),
-        (None, None) => bail!("no pod given"),
-    };
-    let mut pod = Pods::open(dirs)?.find(&uuid)?;
+    let mut pod = args.which.only(&Pods::open(dirs)?)?;
     pod.lock()?;
     if pod.state() == State::Preparing {
         bail!(

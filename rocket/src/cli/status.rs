@@ -4,22 +4,23 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 
-use super::list::table;
+use super::table::table;
+use super::which::Which;
 use crate::dirs::Dirs;
 use crate::pod::{Liveness, Pods, View, view};
 
 /// Shows one pod.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The pod's UUID, or its beginning
-    uuid: String,
+    #[command(flatten)]
+    which: Which,
     /// As JSON
     #[arg(long)]
     json: bool,
 }
 
 pub fn run(dirs: &Dirs, args: &Args) -> anyhow::Result<ExitCode> {
-    let pod = Pods::open(dirs)?.find(&args.uuid)?;
+    let pod = args.which.only(&Pods::open(dirs)?)?;
     let live = Liveness::of_this_boot().context("reading /proc")?;
     let view = view(&pod, &live);
     if args.json {

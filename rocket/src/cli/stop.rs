@@ -9,6 +9,7 @@ use jiff::SignedDuration;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 
+use super::which::Which;
 use crate::detach;
 use crate::dirs::Dirs;
 use crate::pod::{Liveness, Phase, Pod, Pods, State, phase};
@@ -17,9 +18,8 @@ use crate::process::Handle;
 /// Asks pods to stop, and ends them when they do not.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// UUIDs, or their beginnings
-    #[arg(required = true)]
-    uuids: Vec<String>,
+    #[command(flatten)]
+    which: Which,
     /// How long they have until they are killed, for instance 30s
     #[arg(long, value_name = "TIME", default_value = "10s")]
     timeout: SignedDuration,
@@ -31,7 +31,7 @@ pub struct Args {
 pub fn run(dirs: &Dirs, args: &Args) -> anyhow::Result<ExitCode> {
     let pods = Pods::open(dirs)?;
     let live = Liveness::of_this_boot()?;
-    for uuid in &args.uuids {
+    for uuid in &args.which.uuids()? {
         let pod = pods.find(uuid)?;
         stop(&pod, &live, args).with_context(|| format!("stopping pod {uuid}"))?;
         settled(dirs, pod)?;

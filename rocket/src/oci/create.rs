@@ -11,9 +11,9 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, soc
 use oci_spec::runtime::Spec;
 
 use super::args::{self, Args};
-use super::relay::Relay;
 use super::store::{Locked, Record, Store, start_of};
 use super::{delete, spec};
+use crate::relay::{Relay, Terminal};
 use crate::runtime::cgroup::{self, How, systemd::Scope};
 use crate::runtime::state::Status;
 use crate::runtime::sync::{Channel, Message};
@@ -110,7 +110,7 @@ pub fn run(store: &Store, global: &Args, args: &args::Run) -> anyhow::Result<Exi
     };
     let id = wanted.record.id.clone();
     let mut locked = store.add(wanted.record.clone(), &wanted.config)?;
-    let relay = Relay::new()?;
+    let relay = Relay::new(Session::New)?;
     let started = begin(&mut locked, wanted, args, console);
     let running = match started {
         Ok(running) => running,
@@ -124,11 +124,26 @@ pub fn run(store: &Store, global: &Args, args: &args::Run) -> anyhow::Result<Exi
         return Ok(ExitCode::SUCCESS);
     }
     drop(locked);
-    let exit = relay.until_end(&running, relayed)?;
+    let exit = until_ended(&relay, &running, relayed)?;
     if !args.keep {
         delete::delete(store, &id, false)?;
     }
     Ok(ExitCode::from(exit.code()))
+}
+
+/// Waits for a program, whose terminal comes over `console` if it has one of its own.
+pub fn until_ended(
+    relay: &Relay,
+    running: &runtime::Running,
+    console: Option<OwnedFd>,
+) -> anyhow::Result<runtime::Exit> {
+    let terminal = console
+        .map(|console| Terminal::receive(&console))
+        .transpose()?;
+    let ended = relay.until_all_ended(&[running], terminal)?;
+    let last = ended.into_iter().next_back();
+    last.map(|(_, exit)| exit)
+        .context("nobody saw the program end")
 }
 
 fn begin(

@@ -6,10 +6,10 @@ use anyhow::{Context as _, bail};
 use oci_spec::runtime::{Capability, LinuxPersonalityDomain, Process, Spec, User};
 
 use super::args;
-use super::create::{connect_console, console_pair, write_pid};
-use super::relay::Relay;
+use super::create::{connect_console, console_pair, until_ended, write_pid};
 use super::spec;
 use super::store::Store;
+use crate::relay::Relay;
 use crate::runtime::Session;
 use crate::runtime::exec::Entry;
 use crate::runtime::state::Status;
@@ -59,7 +59,7 @@ pub fn run(store: &Store, args: &args::Exec) -> anyhow::Result<ExitCode> {
             (entry.console, relayed) = (Some(its), Some(mine));
         }
     }
-    let relay = Relay::new()?;
+    let relay = Relay::new(Session::New)?;
     let running = entry.run()?;
     // Our end of it: otherwise the relay would never see the other side close.
     drop(entry);
@@ -68,7 +68,9 @@ pub fn run(store: &Store, args: &args::Exec) -> anyhow::Result<ExitCode> {
         running.leave();
         return Ok(ExitCode::SUCCESS);
     }
-    Ok(ExitCode::from(relay.until_end(&running, relayed)?.code()))
+    Ok(ExitCode::from(
+        until_ended(&relay, &running, relayed)?.code(),
+    ))
 }
 
 /// The process of a file, or the container's own with what the command line changes.

@@ -9,7 +9,11 @@ use super::value::{Bytes, Cpus, EnvOption, MountOption, ValueError, is_name};
 
 /// What follows an image.
 #[derive(Debug, clap::Parser)]
-#[command(no_binary_name = true, disable_help_flag = true)]
+#[command(
+    no_binary_name = true,
+    about = "Options of an app: they follow its image",
+    override_usage = "… IMAGE [OPTIONS] [-- ARGUMENTS] [--- IMAGE …]"
+)]
 pub struct AppOptions {
     /// The program, instead of the image's entry point and command
     #[arg(long, value_name = "PROGRAM")]

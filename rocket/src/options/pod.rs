@@ -58,6 +58,22 @@ pub struct PodOptions {
     pub insecure_options: Vec<Insecure>,
 }
 
+/// A pod as people ask for it, and its apps.
+#[derive(Debug, clap::Args)]
+pub struct PodArguments {
+    /// What stands before the first image.
+    #[command(flatten)]
+    pub options: PodOptions,
+    /// Images, each with its options and arguments: IMAGE --help lists them
+    #[arg(
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        required = true,
+        value_name = "IMAGE …"
+    )]
+    pub words: Vec<String>,
+}
+
 /// Who shares IPC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -27,6 +27,9 @@ pub enum SplitError {
         "no image given; expected: [POD OPTIONS] IMAGE [APP OPTIONS] [-- ARGUMENTS] [--- IMAGE …]"
     )]
     NoImage,
+    /// It was asked what options an app has.
+    #[error("{0}")]
+    Help(clap::builder::StyledStr),
     /// Options of an app are wrong.
     #[error("options of {image}: {message}")]
     Options {
@@ -52,9 +55,12 @@ fn one(words: &[String]) -> Result<AppArguments, SplitError> {
         Some(end) => (&rest[..end], Some(rest[end + 1..].to_vec())),
         None => (rest, None),
     };
-    let options = AppOptions::try_parse_from(options).map_err(|error| SplitError::Options {
-        image: image.clone(),
-        message: message(&error),
+    let options = AppOptions::try_parse_from(options).map_err(|error| match error.kind() {
+        ErrorKind::DisplayHelp => SplitError::Help(error.render()),
+        _ => SplitError::Options {
+            image: image.clone(),
+            message: message(&error),
+        },
     })?;
     Ok(AppArguments {
         image: image.clone(),
@@ -103,5 +109,25 @@ mod tests {
         assert!(said("a --memory x").starts_with("options of a: invalid value 'x'"));
         assert!(said("a --- --name x").starts_with("no image given"));
         assert!(said("a ---").starts_with("no image given"));
+    }
+
+    #[test]
+    fn an_image_tells_what_options_its_app_has() {
+        for line in [
+            "a --help",
+            "a -h",
+            "a --read-only --help -- sh",
+            "b --- a --help",
+        ] {
+            let Err(SplitError::Help(text)) = split(&words(line)) else {
+                panic!("{line}: no help");
+            };
+            let text = text.to_string();
+            assert!(
+                text.contains("--cap-drop") && text.contains("IMAGE [OPTIONS]"),
+                "{text}"
+            );
+        }
+        assert!(split(&words("a -- --help")).is_ok());
     }
 }

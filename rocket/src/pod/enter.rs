@@ -4,9 +4,11 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 
-use super::run::wait;
+use super::run::until_all_ended;
 use super::spec::{self, Place};
 use super::{App, AppProcess, Manifest};
+use crate::relay::Relay;
+use crate::runtime::Session;
 use crate::runtime::exec::Entry;
 
 /// Runs `command` beside the first process of `app`: as the same user, with the same rights
@@ -32,7 +34,7 @@ pub fn enter(
     let spec = spec::spec(manifest, app, &place).with_context(|| format!("app {}", app.name))?;
     let mut program = spec.process().clone().context("the app has no process")?;
     program.set_args(Some(command.to_vec()));
-    let signals = wait::Signals::block().context("blocking signals")?;
+    let relay = Relay::new(Session::Caller)?;
     let entry = Entry {
         seccomp: spec
             .linux()
@@ -43,6 +45,6 @@ pub fn enter(
     let running = entry
         .run()
         .with_context(|| format!("entering app {}", app.name))?;
-    let ended = wait::until_all_ended(&signals, vec![(app.name.clone(), running)])?;
+    let ended = until_all_ended(&relay, &[(app.name.clone(), running)])?;
     Ok(ended.into_iter().find_map(|app| app.status).unwrap_or(0))
 }

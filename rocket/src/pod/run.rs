@@ -1,8 +1,7 @@
 //! Runs a prepared pod.
 
 pub(super) mod users;
-mod volumes;
-pub(super) mod wait;
+pub(super) mod volumes;
 
 use std::fs;
 use std::net::IpAddr;
@@ -17,6 +16,7 @@ use super::record::start_of;
 use super::spec::{Place, spec};
 use super::{
     App, AppProcess, Ended, Exit, Liveness, Manifest, Phase, Pod, Record, State, phase, release,
+    settle,
 };
 use crate::detach;
 use crate::dirs::Dirs;
@@ -24,9 +24,10 @@ use crate::image::Store;
 use crate::network::{self, Names};
 use crate::notify;
 use crate::options::{NetOption, UserNamespace};
+use crate::relay::Relay;
 use crate::runtime::cgroup::How;
 use crate::runtime::cgroup::systemd::Scope;
-use crate::runtime::{self, Created, Plan, Root, Running, Upper};
+use crate::runtime::{self, Created, Plan, Root, Running, Session, Upper};
 
 /// What to do when a pod runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +54,7 @@ pub fn run(dirs: &Dirs, pod: &mut Pod, wait: Wait) -> anyhow::Result<u8> {
     }
     let manifest = pod.manifest()?;
     pod.advance(State::Running)?;
-    let signals = wait::Signals::block().context("blocking signals")?;
+    let relay = Relay::new(Session::Caller)?;
     let apps = match start(dirs, pod, &manifest, wait) {
         Ok(apps) => apps,
         Err(error) => {
@@ -65,7 +66,7 @@ pub fn run(dirs: &Dirs, pod: &mut Pod, wait: Wait) -> anyhow::Result<u8> {
         apps.into_iter().for_each(|(_, running)| running.leave());
         return Ok(0);
     }
-    let ended = wait::until_all_ended(&signals, apps)?;
+    let ended = until_all_ended(&relay, &apps)?;
     let status = ended
         .iter()
         .filter_map(|app| app.status)
@@ -83,6 +84,20 @@ pub fn run(dirs: &Dirs, pod: &mut Pod, wait: Wait) -> anyhow::Result<u8> {
     Ok(status.unwrap_or(0))
 }
 
+/// Passes signals on to apps until the last of them has ended.
+pub(super) fn until_all_ended(
+    relay: &Relay,
+    apps: &[(String, Running)],
+) -> anyhow::Result<Vec<Ended>> {
+    let programs: Vec<&Running> = apps.iter().map(|(_, running)| running).collect();
+    let ended = relay.until_all_ended(&programs, None)?;
+    let ended = ended.into_iter().map(|(number, exit)| Ended {
+        name: apps[number].0.clone(),
+        status: Some(exit.code()),
+    });
+    Ok(ended.collect())
+}
+
 /// A pod that has run is prepared again, with the files that its apps left.
 ///
 /// # Errors
@@ -91,8 +106,7 @@ pub fn again(dirs: &Dirs, pod: &mut Pod) -> anyhow::Result<()> {
     let live = Liveness::of_this_boot()?;
     match phase(pod, pod.record()?.as_ref(), &live) {
         Phase::Prepared => return Ok(()),
-        Phase::Exited => {}
-        Phase::Aborted | Phase::Starting => release(dirs, pod)?,
+        Phase::Exited | Phase::Aborted | Phase::Starting => settle(dirs, pod)?,
         other => bail!("pod {} is {other}", pod.uuid()),
     }
     // In the boot in which they were written the kernel has all of an app's files; after a
@@ -249,7 +263,11 @@ fn attach(dirs: &Dirs, pod: &Pod, manifest: &Manifest, first: i32) -> anyhow::Re
                 pod.write_attachments(attachments)
                     .map_err(|error| network::CniError::Kept(error.to_string()))
             };
-            let made = network::attach_cni(names, pod.uuid(), first, &manifest.ports, keep)?;
+            let member = network::Member {
+                pod: pod.uuid(),
+                pid: Some(first),
+            };
+            let made = network::attach_cni(dirs, names, member, &manifest.ports, keep)?;
             Ok(made
                 .iter()
                 .flat_map(network::Attachment::addresses)
@@ -357,7 +375,15 @@ pub(super) fn group(pod: Uuid) -> PathBuf {
     Path::new("/rocket").join(pod.to_string())
 }
 
-fn make(path: &Path, mode: u32) -> anyhow::Result<()> {
+/// Waits until no other rocket changes what is in the directory.
+fn lock(dir: &Path) -> anyhow::Result<fs::File> {
+    let lock = fs::File::open(dir).with_context(|| format!("opening {}", dir.display()))?;
+    let locked = lock.lock();
+    locked.with_context(|| format!("locking {}", dir.display()))?;
+    Ok(lock)
+}
+
+pub(super) fn make(path: &Path, mode: u32) -> anyhow::Result<()> {
     let mut builder = fs::DirBuilder::new();
     builder
         .recursive(true)

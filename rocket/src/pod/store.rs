@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
@@ -12,6 +13,7 @@ use uuid::Uuid;
 use super::manifest::VERSION;
 use super::{Exit, Manifest, Record};
 use crate::dirs::Dirs;
+use crate::durable;
 use crate::network::Attachment;
 
 /// What is read of a pod's files at most.
@@ -290,6 +292,18 @@ impl Pod {
         }
     }
 
+    /// When it went on to the state it is in, or something in its directory changed.
+    ///
+    /// # Errors
+    /// It went on or away.
+    pub fn changed(&self) -> Result<Timestamp, StoreError> {
+        let found = fs::metadata(&self.path).map_err(|error| self.lost(error))?;
+        // A rename changes the times of the directories around, and of what is moved this one.
+        let nanoseconds = i32::try_from(found.ctime_nsec()).unwrap_or_default();
+        Timestamp::new(found.ctime(), nanoseconds)
+            .map_err(|error| failed("reading the time of", &self.path)(io::Error::other(error)))
+    }
+
     /// Another process holds its lock.
     pub fn is_busy(&self) -> bool {
         if self.lock.is_some() {
@@ -313,7 +327,9 @@ impl Pod {
         Ok(())
     }
 
-    /// Removes it: nobody finds it any more when its files go. Only for whoever holds the lock.
+    /// Removes it: nobody runs it any more when its files go. Of a pod that plugins still have
+    /// in their networks, what they have to be told stays as garbage. Only for whoever holds
+    /// the lock.
     ///
     /// # Errors
     /// A file cannot be removed; the rest stays garbage.
@@ -321,12 +337,32 @@ impl Pod {
         if self.state != State::Garbage {
             self.advance(State::Garbage)?;
         }
-        match fs::remove_dir_all(&self.path) {
+        // What is damaged tells nobody anything.
+        let removed = match self.attachments() {
+            Ok(attachments) if !attachments.is_empty() => self.remove_all_but(ATTACHMENTS),
+            _ => fs::remove_dir_all(&self.path),
+        };
+        match removed {
             Err(error) if error.kind() != ErrorKind::NotFound => {
                 Err(failed("removing", &self.path)(error))
             }
             _ => Ok(()),
         }
+    }
+
+    fn remove_all_but(&self, kept: &str) -> io::Result<()> {
+        for entry in fs::read_dir(&self.path)? {
+            let entry = entry?;
+            if entry.file_name() == kept {
+                continue;
+            }
+            if entry.file_type()?.is_dir() {
+                fs::remove_dir_all(entry.path())?;
+            } else {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
     }
 
     /// What it is to be.
@@ -378,20 +414,28 @@ impl Pod {
         Ok(self.read_if_there(ATTACHMENTS)?.unwrap_or_default())
     }
 
-    /// Keeps the networks of plugins that it is in.
+    /// Keeps the networks of plugins that it is in. What plugins hold for a pod outlives a
+    /// loss of power, and so does this.
     ///
     /// # Errors
     /// They cannot be written.
     pub fn write_attachments(&self, attachments: &[Attachment]) -> Result<(), StoreError> {
-        self.write(ATTACHMENTS, &attachments)
+        let path = self.path.join(ATTACHMENTS);
+        let written = match attachments {
+            [] => durable::remove(&path),
+            some => serde_json::to_vec(some)
+                .map_err(io::Error::from)
+                .and_then(|bytes| durable::replace(&path, &bytes)),
+        };
+        written.map_err(failed("writing", &path))
     }
 
-    /// Forgets that it has run.
+    /// Forgets that it has run. It has left its networks.
     ///
     /// # Errors
     /// A file cannot be removed.
     pub fn forget_run(&self) -> Result<(), StoreError> {
-        for name in [RECORD, EXIT, ATTACHMENTS] {
+        for name in [RECORD, EXIT] {
             let path = self.path.join(name);
             match fs::remove_file(&path) {
                 Err(error) if error.kind() != ErrorKind::NotFound => {

@@ -49,6 +49,14 @@ pub fn open_plain<F: AsFd>(root: F, path: &Path, flags: OFlag) -> nix::Result<Ow
     resolve(root, path, flags, resolution)
 }
 
+/// The same, and if nothing is mounted over any part of it.
+pub fn open_own<F: AsFd>(root: F, path: &Path, flags: OFlag) -> nix::Result<OwnedFd> {
+    let resolution = ResolveFlag::RESOLVE_IN_ROOT
+        | ResolveFlag::RESOLVE_NO_SYMLINKS
+        | ResolveFlag::RESOLVE_NO_XDEV;
+    resolve(root, path, flags, resolution)
+}
+
 fn resolve<F: AsFd>(
     root: F,
     path: &Path,

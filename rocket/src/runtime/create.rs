@@ -1,13 +1,12 @@
 //! Making a container, seen from outside of it.
 
+mod making;
+
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
 use nix::libc;
-use nix::sched::{CloneFlags, setns, unshare};
-use nix::sys::stat::Mode;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 use oci_spec::runtime::{Hook, LinuxResources};
@@ -15,12 +14,13 @@ use oci_spec::runtime::{Hook, LinuxResources};
 use super::cgroup::{Cgroup, How, systemd};
 use super::container::{Container, ProcessPlan};
 use super::error::{During, Error, Result};
-use super::init::{self, Gate, Init};
 use super::sources::{self, Sources};
 use super::state::Status;
 use super::sync::{Channel, Message};
-use super::sys::process::{self, Forked, Made};
+use super::sys::process::{self, Made};
 use super::{Exit, Plan, Root, hooks, users};
+pub use making::Helper;
+use making::{Making, open_joined};
 
 /// A container that is there and whose program is not started yet. Dropped, it is killed.
 #[derive(Debug)]
@@ -105,174 +105,6 @@ fn refuse_limits_of_caller(plan: &Plan, resources: Option<&LinuxResources>) -> R
         )),
         _ => Ok(()),
     }
-}
-
-/// Namespaces that are given by path.
-fn open_joined(container: &Container) -> Result<Vec<(u64, OwnedFd)>> {
-    container
-        .namespaces
-        .joined
-        .iter()
-        .map(|(flag, path)| {
-            let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
-            let fd = open(path, flags, Mode::empty())
-                .during(|| format!("opening the namespace {}", path.display()))?;
-            Ok((*flag, fd))
-        })
-        .collect()
-}
-
-/// Flags that `clone3` takes; the others are for `unshare`, once the time has come.
-const CLONED: libc::c_int = libc::CLONE_NEWUSER
-    | libc::CLONE_NEWPID
-    | libc::CLONE_NEWNET
-    | libc::CLONE_NEWIPC
-    | libc::CLONE_NEWUTS
-    | libc::CLONE_NEWNS;
-
-struct Making<'a> {
-    plan: &'a Plan,
-    container: &'a Container,
-    cgroup: Option<&'a Cgroup>,
-}
-
-impl Making<'_> {
-    fn process(
-        &self,
-        sources: Sources,
-        joined: Vec<(u64, OwnedFd)>,
-        mine: &Channel,
-        its: Channel,
-    ) -> Result<Made> {
-        if self.container.namespaces.need_helper() {
-            return self.by_helper(sources, joined, mine, its);
-        }
-        let flags = self.container.namespaces.new & CLONED as u64;
-        match self.clone(flags)? {
-            Forked::Parent(made) => Ok(made),
-            Forked::Child => {
-                mine.close_copy();
-                self.init(sources, joined).run(its)
-            }
-        }
-    }
-
-    fn clone(&self, flags: u64) -> Result<Forked> {
-        let directory = self.cgroup.map(Cgroup::directory);
-        process::clone3(flags, directory).during(|| "making the container's process".into())
-    }
-
-    fn init(&self, sources: Sources, joined: Vec<(u64, OwnedFd)>) -> Init<'_> {
-        Init {
-            container: self.container,
-            sources,
-            gate: self.plan.gate.as_ref().map_or(Gate::Parent, Gate::Listener),
-            joined,
-            waits: waits(self.plan, self.container),
-            streams: &self.plan.streams,
-            console: self.plan.console.as_ref(),
-            session: self.plan.session,
-            dies_with_parent: self.plan.dies_with_parent,
-            pivot: self.plan.pivot,
-            keyring: self.plan.keyring,
-            preserved: self.plan.preserved,
-        }
-    }
-
-    /// A process that enters the given namespaces and makes the container's process as its
-    /// sibling: our child. Both know the descriptors of each other, so that the one by which
-    /// the new process is known arrives here.
-    fn by_helper(
-        &self,
-        sources: Sources,
-        joined: Vec<(u64, OwnedFd)>,
-        mine: &Channel,
-        its: Channel,
-    ) -> Result<Made> {
-        let helper = Helper::new()?;
-        let forked = self.clone(libc::CLONE_FILES as u64)?;
-        // Owned out here: what the helper drops, it closes for us as well.
-        let mut parts = Some((sources, its));
-        helper.make(forked, || {
-            let flags = self.container.namespaces.new & CLONED as u64;
-            enter(&joined, &self.container.time_offsets)?;
-            let forked = process::clone3(flags | libc::CLONE_PARENT as u64, None)
-                .during(|| "making the container's process".into())?;
-            match forked {
-                Forked::Parent(made) => Ok(made),
-                Forked::Child => {
-                    mine.close_copy();
-                    if let Some((sources, its)) = parts.take() {
-                        self.init(sources, Vec::new()).run(its);
-                    }
-                    process::exit_now(1)
-                }
-            }
-        })
-    }
-}
-
-/// How a helper tells what it made. The new process talks over another channel: it may be
-/// faster.
-#[derive(Debug)]
-pub struct Helper {
-    mine: Channel,
-    its: Channel,
-}
-
-impl Helper {
-    /// Before the helper is made.
-    pub fn new() -> Result<Self> {
-        let (mine, its) = Channel::pair().during(|| "making a socket".into())?;
-        Ok(Self { mine, its })
-    }
-
-    /// In the helper: makes a process, tells of it, and ends. In its parent: what it told.
-    pub fn make(self, forked: Forked, work: impl FnOnce() -> Result<Made>) -> Result<Made> {
-        let helper = match forked {
-            Forked::Parent(helper) => helper,
-            Forked::Child => {
-                use std::os::fd::IntoRawFd;
-                let message = match work() {
-                    Ok(made) => Message::Made(made.pid.as_raw(), made.pidfd.into_raw_fd()),
-                    Err(error) => Message::Failed(error.in_one_line()),
-                };
-                let _ = self.its.send(&message);
-                process::exit_now(0)
-            }
-        };
-        users::reap(&helper.pidfd);
-        match self
-            .mine
-            .received()
-            .during(|| "listening to the helper".into())?
-        {
-            Some(Message::Made(pid, fd)) => Ok(Made {
-                pid: Pid::from_raw(pid),
-                pidfd: process::adopt(fd),
-            }),
-            Some(Message::Failed(why)) => Err(Error::Child(why)),
-            // What it made, if anything, ends when it hears nothing from us.
-            _ => Err(Error::Vanished),
-        }
-    }
-}
-
-/// Enters namespaces; a new one for time is for the processes made afterwards.
-pub fn enter(joined: &[(u64, OwnedFd)], time_offsets: &[String]) -> Result<()> {
-    for (flag, fd) in joined {
-        let flags = CloneFlags::from_bits_retain(*flag as i32);
-        setns(fd, flags).during(|| format!("entering a given namespace ({flag:#x})"))?;
-        if *flag == libc::CLONE_NEWUSER as u64 {
-            init::become_root()?;
-        }
-    }
-    if !time_offsets.is_empty() {
-        unshare(CloneFlags::from_bits_retain(0x80)).during(|| "making a time namespace".into())?;
-        fs::write("/proc/self/timens_offsets", time_offsets.concat())
-            .during(|| format!("setting clocks to {}", time_offsets.concat().trim_end()))?;
-    }
-    Ok(())
 }
 
 /// Whether the child has to wait for us before it begins.

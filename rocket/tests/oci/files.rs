@@ -312,3 +312,67 @@ fn owners_are_mapped_in_a_user_namespace() {
     );
     assert_eq!(fs::metadata(source.path().join("made")).unwrap().uid(), 0);
 }
+
+/// Another container that shares a directory swaps it for a link as long as mounts are made.
+#[test]
+fn a_directory_that_is_swapped_for_a_link_meanwhile_leads_nowhere() {
+    use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let outside = tempfile::tempdir().unwrap();
+    fs::write(outside.path().join("secret"), "of the host").unwrap();
+    let source = tempfile::tempdir().unwrap();
+    let bundle = Bundle::new("cat /shared/secret; touch /shared/new; true")
+        .mount("/shared/sub/deep", "bind", source.path(), &["bind"])
+        .mount("/shared/memory", "tmpfs", Path::new("tmpfs"), &[])
+        .with(|config| {
+            config["linux"]["maskedPaths"] = json!(["/shared/secret", "/proc/kcore"]);
+            config["linux"]["readonlyPaths"] = json!(["/shared/fixed", "/proc/sys"]);
+        });
+    let (shared, link) = (bundle.root().join("shared"), bundle.root().join("link"));
+    fs::create_dir_all(shared.join("fixed")).unwrap();
+    fs::write(shared.join("secret"), "of the image").unwrap();
+    symlink(outside.path(), &link).unwrap();
+    let is_over = AtomicBool::new(false);
+    let mut swaps = 0;
+    std::thread::scope(|scope| {
+        let swap = || {
+            let mut count = 0;
+            while !is_over.load(Ordering::SeqCst) {
+                let flags = RenameFlags::RENAME_EXCHANGE;
+                renameat2(AT_FDCWD, &shared, AT_FDCWD, &link, flags).unwrap();
+                count += 1;
+            }
+            count
+        };
+        let swapping = scope.spawn(swap);
+        for _ in 0..25 {
+            // It may be refused: what counts is what it reaches.
+            let said = bundle.run();
+            assert!(!said.out.contains("of the host"), "{}", said.out);
+        }
+        is_over.store(true, Ordering::SeqCst);
+        swaps = swapping.join().unwrap();
+    });
+    assert!(swaps > 100, "only {swaps} swaps");
+    let names = fs::read_dir(outside.path()).unwrap();
+    assert_eq!(names.count(), 1, "something was made outside");
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    assert!(!mounts.contains(outside.path().to_str().unwrap()));
+}
+
+#[test]
+fn settings_are_not_written_into_what_covers_proc() {
+    let source = tempfile::tempdir().unwrap();
+    let decoy = source.path().join("net/ipv4/ip_default_ttl");
+    fs::create_dir_all(decoy.parent().unwrap()).unwrap();
+    fs::write(&decoy, "decoy").unwrap();
+    let bundle = Bundle::new("cat /proc/sys/net/ipv4/ip_default_ttl")
+        .mount("/proc/sys", "bind", source.path(), &["bind"])
+        .with(|config| config["linux"]["sysctl"] = json!({"net.ipv4.ip_default_ttl": "33"}));
+    let error = bundle.run().failed();
+    assert!(
+        error.contains("ip_default_ttl") && error.contains("mounted over"),
+        "{error}"
+    );
+    assert_eq!(fs::read_to_string(&decoy).unwrap(), "decoy");
+}

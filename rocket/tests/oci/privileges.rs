@@ -283,6 +283,24 @@ fn the_hosts_binary_cannot_be_overwritten() {
     let inode = std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(&rocket).unwrap());
     assert_eq!(said.out, format!("{inode}\n"), "it is not the host's file");
     assert!(said.err.contains("Read-only file system"), "{}", said.err);
+    // The same of a program that comes later.
+    let mut later = std::process::Command::new(&rocket)
+        .args(["oci", "--root", "state", "exec", &id])
+        .args(["/link", "oci", "update", "-r", "-", "later"])
+        .current_dir(bundle.path())
+        .stdin(std::process::Stdio::piped())
+        .stdout(null())
+        .stderr(null())
+        .spawn()
+        .unwrap();
+    let script = "until of=$(grep -l later /proc/[0-9]*/cmdline 2>/dev/null | \
+                  grep -v -e self -e /$$/ | head -n 1) && [ -n \"$of\" ]; do :; done; \
+                  exe=${of%cmdline}exe; stat -L -c %i $exe; echo x > $exe";
+    let said = bundle.oci(&["exec", &id, "sh", "-c", script]);
+    assert_eq!(said.out, format!("{inode}\n"), "it is not the host's file");
+    assert!(said.err.contains("Read-only file system"), "{}", said.err);
+    drop(later.stdin.take());
+    later.wait().unwrap();
     drop(input);
     bundle.delete();
     assert_eq!(std::fs::read(&rocket).unwrap(), before);

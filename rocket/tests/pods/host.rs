@@ -147,17 +147,9 @@ impl Host {
     pub fn companion(&self) -> Companion {
         let options = ["--userns=auto", "--port", "127.0.0.1:7000:80"];
         let words = self.run(&options, &["--", "cat"]);
-        let mut child = self
-            .command(&words)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut companion = Companion {
-            input: child.stdin.take(),
-            output: BufReader::new(child.stdout.take().unwrap()),
-            child,
-        };
+        let mut command = self.command(&words);
+        let command = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut companion = Companion::of(command.spawn().unwrap());
         companion.assert_runs();
         companion
     }
@@ -180,21 +172,15 @@ impl Host {
         assert_eq!(now, *before, "{what}");
     }
 
-    /// Waits until apps of pods that were not there have ended for the kernel too.
+    /// Waits until nobody is at work on pods that were not there, and their apps have ended for
+    /// the kernel too.
     pub fn until_apps_ended(&self, before: &Traces) {
-        let running = Path::new("data/pods/running");
-        for name in fs::read_dir(self.path("rocket").join(running)).unwrap() {
-            let pod = running.join(name.unwrap().file_name());
-            if before.files.contains(&pod) {
-                continue;
-            }
-            let record = self.path("rocket").join(pod).join("record.json");
-            let record = fs::read(record).unwrap_or_else(|_| b"{}".to_vec());
-            let record: serde_json::Value = serde_json::from_slice(&record).unwrap();
-            for app in record["apps"].as_array().into_iter().flatten() {
-                let pid = i32::try_from(app["pid"].as_i64().unwrap()).unwrap();
-                if let Ok(pidfd) = rocket::runtime::pidfd_open(Pid::from_raw(pid)) {
-                    assert!(is_ready(pidfd.as_fd()), "process {pid} stays");
+        for state in ["preparing", "prepared", "running"] {
+            let directory = Path::new("data/pods").join(state);
+            for name in fs::read_dir(self.path("rocket").join(&directory)).unwrap() {
+                let pod = directory.join(name.unwrap().file_name());
+                if !before.files.contains(&pod) {
+                    until_pod_ended(&self.path("rocket").join(pod));
                 }
             }
         }
@@ -228,6 +214,15 @@ pub struct Companion {
 }
 
 impl Companion {
+    /// One whose app repeats what it is told.
+    pub fn of(mut child: Child) -> Self {
+        Self {
+            input: child.stdin.take(),
+            output: BufReader::new(child.stdout.take().unwrap()),
+            child,
+        }
+    }
+
     /// Says something, and waits until it comes back.
     #[track_caller]
     pub fn assert_runs(&mut self) {
@@ -272,6 +267,19 @@ pub fn until_all_ended(command: &mut Command) -> (bool, String) {
     }
     let lived = child.wait().unwrap().success();
     (lived, String::from_utf8(text).unwrap())
+}
+
+fn until_pod_ended(pod: &Path) {
+    // Whoever is killed lets go of his files one after the other: of his output before the lock.
+    fs::File::open(pod).unwrap().lock_shared().unwrap();
+    let record = fs::read(pod.join("record.json")).unwrap_or_else(|_| b"{}".to_vec());
+    let record: serde_json::Value = serde_json::from_slice(&record).unwrap();
+    for app in record["apps"].as_array().into_iter().flatten() {
+        let pid = i32::try_from(app["pid"].as_i64().unwrap()).unwrap();
+        if let Ok(pidfd) = rocket::runtime::pidfd_open(Pid::from_raw(pid)) {
+            assert!(is_ready(pidfd.as_fd()), "process {pid} stays");
+        }
+    }
 }
 
 /// Waits until there is something to read, or nobody who could write.

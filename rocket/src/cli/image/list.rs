@@ -2,9 +2,9 @@
 
 use std::process::ExitCode;
 
-use jiff::{Timestamp, Unit};
+use jiff::Timestamp;
 
-use super::super::list::table;
+use super::super::table::{Form, ago, table};
 use crate::dirs::Dirs;
 use crate::image::progress::bytes;
 use crate::image::store::{Listed, Store};
@@ -12,23 +12,16 @@ use crate::image::store::{Listed, Store};
 /// What to list
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// As JSON
-    #[arg(long)]
-    json: bool,
-    /// Whole digests
-    #[arg(long)]
-    full: bool,
-    /// No line of headings
-    #[arg(long)]
-    no_legend: bool,
+    #[command(flatten)]
+    form: Form,
 }
 
 pub fn run(dirs: &Dirs, args: &Args) -> anyhow::Result<ExitCode> {
     let list = Store::open(dirs)?.list()?;
-    if args.json {
+    if args.form.json {
         super::super::print_json(&list.images)?;
     } else {
-        print!("{}", render(&list.images, args, Timestamp::now()));
+        print!("{}", render(&list.images, &args.form, Timestamp::now()));
     }
     for error in list.damaged {
         eprintln!("rocket: {:#}", anyhow::Error::from(error));
@@ -37,9 +30,9 @@ pub fn run(dirs: &Dirs, args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 /// One line per name.
-fn render(list: &[Listed], args: &Args, now: Timestamp) -> String {
+fn render(list: &[Listed], form: &Form, now: Timestamp) -> String {
     let mut rows: Vec<[String; 6]> = Vec::new();
-    if !args.no_legend {
+    if !form.no_legend {
         let headings = ["ID", "NAME", "TRUST", "FETCHED", "SIZE", "UNPACKED"];
         rows.push(headings.map(str::to_owned));
     }
@@ -53,7 +46,7 @@ fn render(list: &[Listed], args: &Args, now: Timestamp) -> String {
         }
         for (name, trust) in names {
             let id = image.id.hex();
-            let digits = if args.full { id.len() } else { 12 };
+            let digits = if form.full { id.len() } else { 12 };
             rows.push([
                 format!("sha256:{}", &id[..digits]),
                 name,
@@ -65,19 +58,6 @@ fn render(list: &[Listed], args: &Args, now: Timestamp) -> String {
         }
     }
     table(&rows)
-}
-
-/// In the largest unit of which there is one.
-fn ago(then: Timestamp, now: Timestamp) -> String {
-    let seconds = now
-        .since((Unit::Second, then))
-        .map_or(0, |span| span.get_seconds());
-    match seconds.max(0) {
-        seconds @ 0..60 => format!("{seconds} s ago"),
-        seconds @ 60..3600 => format!("{} min ago", seconds / 60),
-        seconds @ 3600..86400 => format!("{} h ago", seconds / 3600),
-        seconds => format!("{} d ago", seconds / 86400),
-    }
 }
 
 #[cfg(test)]
@@ -104,18 +84,13 @@ mod tests {
             layers: 1,
             fetched: Timestamp::from_second(100_000 - 7200).unwrap(),
         };
-        let args = Args {
-            json: false,
-            full: false,
-            no_legend: false,
-        };
         let list = [image(&["example.com/a:1", "example.com/b:1"]), image(&[])];
-        let text = render(&list, &args, now);
+        let text = render(&list, &Form::default(), now);
         let expected = "\
-ID                   NAME             TRUST   FETCHED  SIZE    UNPACKED
-sha256:e3b0c44298fc  example.com/a:1  pinned  2 h ago  1.0 kB  2.0 kB
-sha256:e3b0c44298fc  example.com/b:1  pinned  2 h ago  1.0 kB  2.0 kB
-sha256:e3b0c44298fc  -                -       2 h ago  1.0 kB  2.0 kB
+ID                   NAME             TRUST   FETCHED      SIZE    UNPACKED
+sha256:e3b0c44298fc  example.com/a:1  pinned  2 hours ago  1.0 kB  2.0 kB
+sha256:e3b0c44298fc  example.com/b:1  pinned  2 hours ago  1.0 kB  2.0 kB
+sha256:e3b0c44298fc  -                -       2 hours ago  1.0 kB  2.0 kB
 ";
         assert_eq!(text, expected);
     }

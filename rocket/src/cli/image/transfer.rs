@@ -1,11 +1,10 @@
 //! `rocket image export` and `rocket image import`.
 
-use std::fs::File;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 
 use super::super::fetch::{Fetched, How};
 use super::meant;
@@ -55,28 +54,9 @@ pub fn export(dirs: &Dirs, args: &ExportArgs) -> anyhow::Result<ExitCode> {
         oci_archive(&store, &id, &name, std::io::stdout().lock())?;
         return Ok(ExitCode::SUCCESS);
     }
-    if args.file.exists() && !args.overwrite {
-        bail!(
-            "{} is there already; --overwrite replaces it",
-            args.file.display()
-        );
-    }
-    // Whole or not at all: what is half written has another name.
-    let directory = match args.file.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let half = directory.join(format!(".rocket-{}", uuid::Uuid::new_v4()));
-    let failed = || format!("writing {}", args.file.display());
-    let written = File::create_new(&half)
-        .with_context(failed)
-        .and_then(|file| Ok(oci_archive(&store, &id, &name, BufWriter::new(file))?))
-        .and_then(|()| std::fs::rename(&half, &args.file).with_context(failed));
-    if written.is_err() {
-        // The error of the writing is the one to tell.
-        let _ = std::fs::remove_file(&half);
-    }
-    written?;
+    super::super::output::whole(&args.file, args.overwrite, |file| {
+        Ok(oci_archive(&store, &id, &name, BufWriter::new(file))?)
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 

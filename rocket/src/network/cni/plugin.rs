@@ -2,7 +2,7 @@
 //! answer on standard output.
 
 use std::io::Write as _;
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::{self, Stdio};
 
 use serde_json::{Value, json};
@@ -42,7 +42,7 @@ impl Call<'_> {
         &self,
         command: &Command,
         previous: Option<&Value>,
-        dirs: &[&str],
+        dirs: &[PathBuf],
     ) -> Result<Value, CniError> {
         let name = self.name();
         let failed = |message: String| CniError::Plugin {
@@ -57,15 +57,15 @@ impl Call<'_> {
         }
         let found = dirs
             .iter()
-            .map(|dir| Path::new(dir).join(name))
+            .map(|dir| dir.join(name))
             .find(|path| path.is_file());
-        let path = found.ok_or_else(|| failed(format!("it is not in {}", dirs.join(" or "))))?;
+        let path = found.ok_or_else(|| failed(format!("it is not in {}", list(dirs, " or "))))?;
         let mut child = process::Command::new(path)
             .env("CNI_COMMAND", command.name())
             .env("CNI_CONTAINERID", &self.container)
             .env("CNI_NETNS", self.namespace.as_deref().unwrap_or_default())
             .env("CNI_IFNAME", self.device)
-            .env("CNI_PATH", dirs.join(":"))
+            .env("CNI_PATH", list(dirs, ":"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -120,6 +120,11 @@ impl Call<'_> {
     }
 }
 
+fn list(dirs: &[PathBuf], between: &str) -> String {
+    let names: Vec<_> = dirs.iter().map(|dir| dir.to_string_lossy()).collect();
+    names.join(between)
+}
+
 fn mapping(port: &PortOption) -> Value {
     let mut value = json!({
         "hostPort": port.host,
@@ -159,6 +164,7 @@ mod tests {
     use super::*;
     use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
+    use std::path::Path;
 
     fn plugin(dir: &Path, name: &str, script: &str) {
         let path = dir.join(name);
@@ -176,7 +182,7 @@ mod tests {
             device: "eth0",
             ports: &ports,
         };
-        let dirs = ["/nowhere", dir.to_str().unwrap()];
+        let dirs = ["/nowhere".into(), dir.to_owned()];
         call.run(command, Some(&json!({"ips": []})), &dirs)
             .map_err(|error| error.to_string())
     }

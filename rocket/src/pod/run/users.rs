@@ -1,12 +1,13 @@
 //! Ranges of user IDs, one per pod.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
 use uuid::Uuid;
 
+use super::lock;
 use crate::dirs::Dirs;
 
 /// The IDs that systemd sets aside for containers, systemd's UIDS-GIDS document.
@@ -55,13 +56,6 @@ pub fn collect(dirs: &Dirs) -> anyhow::Result<()> {
         }
     }
     Ok(())
-}
-
-fn lock(dir: &Path) -> anyhow::Result<File> {
-    let lock = File::open(dir).with_context(|| format!("opening {}", dir.display()))?;
-    lock.lock()
-        .with_context(|| format!("locking {}", dir.display()))?;
-    Ok(lock)
 }
 
 /// A pod that is started again has files of the range it had.

@@ -4,8 +4,6 @@
 //! descriptors, and then becomes the root. Until then the host's files are there to take
 //! device nodes from.
 
-mod copy;
-
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
@@ -19,6 +17,7 @@ use super::{devices, mask};
 use crate::runtime::Pivot;
 use crate::runtime::beneath::{self, Kind as Target};
 use crate::runtime::container::Container;
+use crate::runtime::copy;
 use crate::runtime::error::{During, Error, Result};
 use crate::runtime::mounts::{Kind, MountPlan, Parameter};
 use crate::runtime::sources::{self, Source, Sources};
@@ -94,7 +93,7 @@ impl Tree {
                 let target = self.target(plan)?;
                 let mounted = new(plan)?;
                 if *copy_up {
-                    copy::up(&self.root, &plan.destination, &mounted)?;
+                    copy::up(&self.root, &plan.destination, &mounted, &|id| id)?;
                 }
                 mount::attach(&mounted, target).during(|| "attaching it".into())?;
                 sources::pass_on(&mounted, plan.propagation)?;
@@ -144,7 +143,14 @@ impl Tree {
                 return Err(Error::refused(step(), "the spec has no mount of type proc"));
             };
             let path = Path::new("sys").join(path);
-            let file = beneath::open_plain(proc, &path, OFlag::O_WRONLY).during(step)?;
+            // What a spec mounts over it may be a file of the host.
+            let file = match beneath::open_own(proc, &path, OFlag::O_WRONLY) {
+                Err(Errno::EXDEV) => {
+                    let problem = "something is mounted over this part of /proc";
+                    return Err(Error::refused(step(), problem));
+                }
+                file => file.during(step)?,
+            };
             nix::unistd::write(&file, value.as_bytes()).during(step)?;
         }
         Ok(())

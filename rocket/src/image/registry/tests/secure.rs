@@ -1,5 +1,6 @@
 //! TLS, names and passwords, proxies, and registries that mean harm.
 
+use std::io::Write as _;
 use std::process::Command;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
