@@ -85,6 +85,9 @@ pub fn make(job: &Job, tree: &Path, programs: &Programs) -> Result<PathBuf> {
         copy(&overlay.join("usr"), &stage)?;
     }
     trim_etc(&stage.join(ETC))?;
+    // Says that /etc is no older than /usr. The accounts of the release are in it; whoever
+    // removes one does not find it made again by systemd-sysusers.
+    fs::write(stage.join(ETC).join(".updated"), "")?;
     give_away_local(&stage.join("usr/local"))?;
     modules(job, &stage)?;
     fs::write(stage.join("usr/lib/os-release"), os_release(&job.version))?;

@@ -1,2 +1,2 @@
-#!/bin/sh
+#!/bin/bash
 echo "orchard \4" > /etc/issue.d/50-orchard.issue
