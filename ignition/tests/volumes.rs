@@ -296,7 +296,7 @@ fn an_array_is_made_once_and_assembled_by_later_attempts() {
     let made = [
         "wipefs --all /one",
         "wipefs --all /two",
-        "mdadm --create data --force --run --homehost any --level raid1 --raid-devices 2 /one /two",
+        "mdadm --create /dev/md/data --force --run --homehost any --level raid1 --raid-devices 2 /one /two",
         "udevadm settle --timeout=60",
     ];
     assert_eq!(host.calls(), made);
@@ -304,7 +304,7 @@ fn an_array_is_made_once_and_assembled_by_later_attempts() {
     let again = [
         "mdadm --examine --export /one",
         "mdadm --examine --export /two",
-        "mdadm --assemble data --homehost any /one /two",
+        "mdadm --assemble /dev/md/data --homehost any /one /two",
         "udevadm settle --timeout=60",
     ];
     // Looked at twice: before anything is written, and before anything is made.

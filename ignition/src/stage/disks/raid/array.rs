@@ -179,6 +179,12 @@ pub fn superblock(bytes: &[u8; SUPERBLOCK]) -> Option<Array> {
     })
 }
 
+/// Where the array `name` is. The bare name, as upstream has it, is a file of the working
+/// directory for mdadm if there is one: `root` in an initrd.
+fn node(name: &str) -> String {
+    format!("/dev/md/{name}")
+}
+
 /// What makes `wanted` of `devices`, as upstream has it. The name belongs to any
 /// host, so that it is `/dev/md/NAME` everywhere.
 pub fn creation(wanted: &Raid, devices: &[String]) -> Vec<String> {
@@ -187,7 +193,7 @@ pub fn creation(wanted: &Raid, devices: &[String]) -> Vec<String> {
     let active = devices.len().saturating_sub(spares).to_string();
     let mut arguments = [
         "--create",
-        &wanted.name,
+        &node(&wanted.name),
         "--force",
         "--run",
         "--homehost",
@@ -209,7 +215,7 @@ pub fn creation(wanted: &Raid, devices: &[String]) -> Vec<String> {
 
 /// What assembles the array `name` of `devices`.
 pub fn assembly(name: &str, devices: &[String]) -> Vec<String> {
-    let mut arguments = ["--assemble", name, "--homehost", "any"]
+    let mut arguments = ["--assemble", &node(name), "--homehost", "any"]
         .map(str::to_owned)
         .to_vec();
     arguments.extend_from_slice(devices);
@@ -320,18 +326,18 @@ mod tests {
             raid(json!({"level": "raid1", "spares": 1, "options": ["--bitmap=none", "-N"]}));
         assert_eq!(
             creation(&wanted, &devices).join(" "),
-            "--create data --force --run --homehost any --level raid1 --raid-devices 2 \
+            "--create /dev/md/data --force --run --homehost any --level raid1 --raid-devices 2 \
              --spare-devices 1 --bitmap=none -N /dev/b /dev/a /dev/c"
         );
         let wanted = raid(json!({"level": "stripe"}));
         assert_eq!(
             creation(&wanted, &devices[..2]).join(" "),
-            "--create data --force --run --homehost any --level stripe --raid-devices 2 \
+            "--create /dev/md/data --force --run --homehost any --level stripe --raid-devices 2 \
              /dev/b /dev/a"
         );
         assert_eq!(
             assembly("data", &devices).join(" "),
-            "--assemble data --homehost any /dev/b /dev/a /dev/c"
+            "--assemble /dev/md/data --homehost any /dev/b /dev/a /dev/c"
         );
     }
 
