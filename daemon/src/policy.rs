@@ -6,7 +6,9 @@
 //! - [`merge`]: fragments in order become one [`Policy`] that remembers where each value
 //!   came from;
 //! - [`follow`]: what a daemon does when the files change under it, or are wrong;
-//! - [`length`](mod@length): lengths of time as people write them;
+//! - [`length`](mod@length): lengths of time as people write them; [`value`]: values that
+//!   are checked when they are read;
+//! - [`reboot`]: the sections about reboots, which several programs know;
 //! - `watch` (feature `watch`): being told about changes.
 //!
 //! # Precedence
@@ -22,13 +24,16 @@ pub mod fragment;
 pub mod length;
 pub mod merge;
 pub mod problem;
+pub mod reboot;
 pub mod schema;
+pub mod value;
 #[cfg(feature = "watch")]
 pub mod watch;
 
 pub use follow::Follower;
 pub use fragment::Roots;
 pub use length::Length;
-pub use merge::{Entry, Policy, load};
+pub use merge::{Entry, Policy, SectionError, load};
 pub use problem::{Origin, Problem, Severity};
 pub use schema::{Schema, Section};
+pub use value::BadValue;

@@ -619,6 +619,7 @@ fn update_and_reboot_become_a_fragment_that_the_policy_takes() {
          - {days: [Sat, Sun], start: 02:30, length: 3h, time_zone: Europe/Paris}\n  \
          etcd:\n    endpoints: [https://10.0.0.1:2379, https://10.0.0.2:2379]\n    \
          group: workers\n    ca: /etc/cluster/ca.crt\n    user: lock\n    \
+         brake_threshold: 2\n    expire_after: 2h\n    \
          password_file: /etc/ballast/etcd-password\n  \
          fleet_lock: {url: https://lock.example/, group: default}\n",
     ));
@@ -626,9 +627,10 @@ fn update_and_reboot_become_a_fragment_that_the_policy_takes() {
     let text = contents(&json, "/etc/ballast/config.d/50-provisioned.toml");
     fs::write(directory.path().join("50.toml"), &text).unwrap();
     let roots = daemon::policy::Roots::new(vec![directory.path().to_owned()]);
-    let (loaded, problems) =
-        daemon::policy::load(&roots, &daemon::policy::Schema::default().with::<Update>());
+    let schema = daemon::policy::Schema::default().with::<Update>();
+    let (loaded, problems) = daemon::policy::load(&roots, &daemon::policy::reboot::schema(schema));
     assert_eq!(problems, [], "{text}");
+    assert_eq!(daemon::policy::reboot::complaints(&loaded), []);
     let update: Update = loaded.section().unwrap();
     let expected = Update {
         enabled: false,
@@ -663,17 +665,37 @@ fn wrong_policy_is_refused_where_it_is_written() {
             "4:9 update.poll: \"soon\" is not a length of time",
         ),
         ("update: {wave: 101}", "from 0 to 100"),
-        ("update: {reboot: maybe}", "expected off, immediately"),
+        ("update: {reboot: maybe}", "expected off or immediately"),
         ("update: {server: ftp://a}", "expected an address"),
         (
             "reboot: {strategy: never}",
-            "expected reboot, etcd-lock, fleet-lock, off",
+            "is not a strategy: reboot, etcd-lock, fleet-lock or off",
         ),
         (
-            "reboot: {windows: [{start: 25:00}]}",
-            "expected a time of day",
+            "reboot: {windows: [{start: 25:00, length: 1h}]}",
+            "is not a time of day such as 02:30",
         ),
-        ("reboot: {windows: [{days: [someday]}]}", "expected a day"),
+        (
+            "reboot: {windows: [{days: [someday], start: 02:00, length: 1h}]}",
+            "is not a day such as Mon",
+        ),
+        (
+            "reboot: {windows: [{start: 02:00, length: 1h, time_zone: Mars}]}",
+            "is not a time zone such as",
+        ),
+        ("reboot: {windows: [{length: 1h}]}", "a window needs start"),
+        (
+            "reboot: {windows: [{start: 02:00, length: 8 days}]}",
+            "a window is a week long at most",
+        ),
+        (
+            "reboot: {etcd: {endpoints: [https://a], brake_threshold: 17}}",
+            "is not a number from 1 to 16",
+        ),
+        (
+            "reboot: {etcd: {endpoints: [https://a], expire_after: 1min}}",
+            "give it 10min at least",
+        ),
         (
             "reboot: {strategy: etcd-lock}",
             "the strategy etcd-lock needs reboot.etcd.endpoints",
@@ -689,7 +711,7 @@ fn wrong_policy_is_refused_where_it_is_written() {
         ),
         (
             "reboot: {etcd: {endpoints: [10.0.0.1:2379]}}",
-            "expected an address such as https://10.0.0.1:2379",
+            "is not an address such as https://10.0.0.1:2379",
         ),
         (
             "reboot:\n  etcd:\n    endpoints: [https://a]\n    key: /etc/key.pem\n",
@@ -701,15 +723,15 @@ fn wrong_policy_is_refused_where_it_is_written() {
         ),
         (
             "reboot: {etcd: {endpoints: [https://a], ca: ca.pem}}",
-            "expected an absolute path",
+            "is not an absolute path on the host",
         ),
         (
             "reboot: {fleet_lock: {url: lock.example}}",
-            "expected an address of http or https",
+            "is not an address of http or https",
         ),
         (
             "reboot: {fleet_lock: {url: https://a, group: a b}}",
-            "expected letters, digits",
+            "is not the name of a group (letters, digits",
         ),
     ] {
         refused(&ballast(body), expected);

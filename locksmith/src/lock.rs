@@ -50,7 +50,7 @@ pub enum Wait {
 }
 
 /// How many of those who wait a [`View`] has.
-pub const SHOWN: u32 = 100;
+pub const SHOWN: u32 = 32;
 
 /// A release that hosts had to leave, as this host's policy judges it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -130,6 +130,14 @@ pub enum LockError {
         /// What it said.
         source: Box<dyn StdError + Send + Sync>,
     },
+    /// The server answers that it cannot do what it is asked for.
+    #[error("asking {server}; its own log says more")]
+    Failed {
+        /// Who was asked.
+        server: String,
+        /// What it said.
+        source: Box<dyn StdError + Send + Sync>,
+    },
     /// The server refuses this host.
     #[error("{server} refuses this host; check {check}")]
     NotAllowed {
@@ -166,10 +174,13 @@ pub enum LockError {
 }
 
 impl LockError {
-    /// Whether time alone may mend it: the lock's servers are down, slow or without a
-    /// leader.
+    /// Whether time alone may mend it: the lock's servers are down, slow, without a leader
+    /// or in trouble.
     pub fn is_outage(&self) -> bool {
-        matches!(self, Self::Unreachable { .. } | Self::NoLeader { .. })
+        matches!(
+            self,
+            Self::Unreachable { .. } | Self::NoLeader { .. } | Self::Failed { .. }
+        )
     }
 }
 

@@ -6,30 +6,24 @@
 
 use std::collections::HashMap;
 
+use daemon::bus::{Caller, UnknownCaller};
 use daemon::log;
 use semver::Version;
 use tokio::sync::{mpsc, oneshot, watch};
-use zbus::fdo::DBusProxy;
 use zbus::message::Header;
-use zbus::names::BusName;
 use zbus::object_server::{InterfaceRef, SignalEmitter};
 use zbus::{Connection, OwnedVariant, interface};
 
 use crate::daemon::{Answer, Command, CommandError, Request};
 use crate::view::{Finished, View};
 
+pub use daemon::bus::Access;
+
 /// Name on the bus.
 pub const NAME: &str = "org.ballast.Update1";
 
 /// Path of the one object.
 pub const PATH: &str = "/org/ballast/Update1";
-
-/// Who may change something.
-#[derive(Debug, Clone, Copy)]
-pub struct Access {
-    /// The user that may, besides nobody: 0 on a host.
-    pub uid: u32,
-}
 
 /// An answer other than the one that was wanted.
 #[derive(Debug, zbus::DBusError)]
@@ -44,6 +38,12 @@ pub enum BusError {
     Refused(String),
     /// It was tried, and failed.
     Failed(String),
+}
+
+impl From<UnknownCaller> for BusError {
+    fn from(error: UnknownCaller) -> Self {
+        Self::AccessDenied(error.to_string())
+    }
 }
 
 impl From<CommandError> for BusError {
@@ -108,37 +108,9 @@ impl Update1 {
     }
 }
 
-/// Who called.
-struct Caller<'a> {
-    connection: &'a Connection,
-    header: Header<'a>,
-}
-
-impl Caller<'_> {
-    async fn uid(&self) -> Result<u32, BusError> {
-        let unknown = || BusError::AccessDenied("nobody knows who is calling".into());
-        if !self.connection.is_bus() {
-            // The other end of the socket is the caller.
-            let credentials = self.connection.peer_creds().await;
-            let credentials = credentials.map_err(|_| unknown())?;
-            return credentials.unix_user_id().ok_or_else(unknown);
-        }
-        let sender = self.header.sender().ok_or_else(unknown)?;
-        let bus = DBusProxy::new(self.connection).await?;
-        let name = BusName::from(sender.to_owned());
-        let credentials = bus.get_connection_credentials(name).await;
-        let credentials = credentials.map_err(|_| unknown())?;
-        credentials.unix_user_id().ok_or_else(unknown)
-    }
-}
-
 fn version(text: &str) -> Result<Version, BusError> {
     text.parse()
         .map_err(|error| BusError::Refused(format!("{text:?} is no version: {error}")))
-}
-
-fn caller<'a>(connection: &'a Connection, header: Header<'a>) -> Caller<'a> {
-    Caller { connection, header }
 }
 
 #[interface(name = "org.ballast.Update1", introspection_docs = false)]
@@ -149,7 +121,8 @@ impl Update1 {
         #[zbus(connection)] connection: &Connection,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<u32, BusError> {
-        self.job(caller(connection, header), Command::Check).await
+        self.job(Caller::new(connection, header), Command::Check)
+            .await
     }
 
     /// Takes a release: `version`, or the channel's if that is empty. Option:
@@ -173,7 +146,7 @@ impl Update1 {
             text => Some(self::version(text)?),
         };
         let command = Command::Apply { version, downgrade };
-        self.job(caller(connection, header), command).await
+        self.job(Caller::new(connection, header), command).await
     }
 
     /// Goes back to the other slot, with a reboot at once if `reboot`.
@@ -184,7 +157,8 @@ impl Update1 {
         #[zbus(header)] header: Header<'_>,
     ) -> Result<(), BusError> {
         let command = Command::RollBack { reboot };
-        self.change(caller(connection, header), command).await?;
+        self.change(Caller::new(connection, header), command)
+            .await?;
         Ok(())
     }
 
@@ -194,7 +168,7 @@ impl Update1 {
         #[zbus(connection)] connection: &Connection,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<(), BusError> {
-        self.change(caller(connection, header), Command::Bless)
+        self.change(Caller::new(connection, header), Command::Bless)
             .await?;
         Ok(())
     }
@@ -207,7 +181,8 @@ impl Update1 {
         #[zbus(header)] header: Header<'_>,
     ) -> Result<(), BusError> {
         let command = Command::Hold { reason };
-        self.change(caller(connection, header), command).await?;
+        self.change(Caller::new(connection, header), command)
+            .await?;
         Ok(())
     }
 
@@ -217,7 +192,7 @@ impl Update1 {
         #[zbus(connection)] connection: &Connection,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<(), BusError> {
-        self.change(caller(connection, header), Command::Unhold)
+        self.change(Caller::new(connection, header), Command::Unhold)
             .await?;
         Ok(())
     }
@@ -230,7 +205,8 @@ impl Update1 {
         #[zbus(header)] header: Header<'_>,
     ) -> Result<(), BusError> {
         let command = Command::Allow(self::version(version)?);
-        self.change(caller(connection, header), command).await?;
+        self.change(Caller::new(connection, header), command)
+            .await?;
         Ok(())
     }
 
@@ -242,7 +218,8 @@ impl Update1 {
         #[zbus(header)] header: Header<'_>,
     ) -> Result<(), BusError> {
         let command = Command::SetChannel(channel);
-        self.change(caller(connection, header), command).await?;
+        self.change(Caller::new(connection, header), command)
+            .await?;
         Ok(())
     }
 
@@ -252,7 +229,7 @@ impl Update1 {
         #[zbus(connection)] connection: &Connection,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<(), BusError> {
-        self.change(caller(connection, header), Command::Cancel)
+        self.change(Caller::new(connection, header), Command::Cancel)
             .await?;
         Ok(())
     }

@@ -3,70 +3,36 @@
 
 mod args;
 mod config;
-mod failure;
-mod generate;
 mod history;
 mod jobs;
 mod proxy;
 mod status;
 
-use std::io::Write;
-
+use daemon::client::{Service, generate};
 use daemon::policy::Roots;
 use jiff::Timestamp;
 use serde_json::json;
 use zbus::Connection;
 
 pub use args::{Args, Config, Verb};
-pub use failure::ClientError;
-pub use generate::generate;
+pub use daemon::client::Output;
 pub use proxy::Update1Proxy;
-pub use status::{ago, bytes, render};
+pub use status::{bytes, render};
 
 use crate::state::Record;
 use crate::view::View;
 
-/// Where output goes: data to one, talk to the other.
-pub struct Output<'a> {
-    /// Standard output.
-    pub data: &'a mut dyn Write,
-    /// Standard error.
-    pub talk: &'a mut dyn Write,
-    /// `talk` is a terminal: progress is drawn on one line.
-    pub is_terminal: bool,
-    /// Data is JSON.
-    pub json: bool,
+/// The daemon that this is the client of.
+#[derive(Debug)]
+pub enum Engine {}
+
+impl Service for Engine {
+    const INTERFACE: &'static str = "org.ballast.Update1";
+    const UNIT: &'static str = "update-engine";
 }
 
-impl std::fmt::Debug for Output<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Output").field("json", &self.json).finish()
-    }
-}
-
-impl Output<'_> {
-    /// Prints a value as JSON, or what `text` makes of it.
-    fn print(
-        &mut self,
-        value: &impl serde::Serialize,
-        text: impl FnOnce() -> String,
-    ) -> Result<(), ClientError> {
-        let text = if self.json {
-            let json = serde_json::to_string_pretty(value);
-            json.map_err(|error| ClientError::Failed(error.to_string()))? + "\n"
-        } else {
-            text()
-        };
-        self.data
-            .write_all(text.as_bytes())
-            .map_err(ClientError::Output)
-    }
-
-    fn done(&mut self, message: &str) -> Result<(), ClientError> {
-        let value = json!({ "result": "done", "message": message });
-        self.print(&value, || format!("{message}\n"))
-    }
-}
+/// Why a verb came to nothing.
+pub type ClientError = daemon::client::ClientError<Engine>;
 
 /// Runs a verb that needs no daemon; `None` for all others.
 pub fn run_offline(
@@ -79,7 +45,7 @@ pub fn run_offline(
             verb: Config::Check,
         } => Some(config::check(roots, output)),
         Verb::Config { verb: Config::Show } => Some(config::show(roots, output)),
-        Verb::Generate { dir } => Some(generate(dir).map_err(ClientError::Output)),
+        Verb::Generate { dir } => Some(generate::<Args>(dir).map_err(ClientError::Output)),
         _ => None,
     }
 }

@@ -7,13 +7,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use daemon::log;
 use daemon::policy::{Follower, Roots};
+use daemon::{log, reboot};
 
 use crate::health::{self, Checks, Systemctl, Units};
 use crate::host::{Host, HostError};
 use crate::marks;
-use crate::reboot;
 use crate::settings::{self, Health};
 use crate::trial::{self, Trial};
 

@@ -4,7 +4,6 @@
 //! be read through dm-verity; every script in `health.d` ends with status 0. All of it
 //! within one deadline. The first thing that is wrong is the reason that is recorded.
 
-mod scripts;
 mod units;
 mod usr;
 
@@ -13,11 +12,14 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use daemon::log;
+use daemon::scripts::{self, Words};
 
 use crate::settings::UnitPattern;
 
-pub use scripts::{DIRECTORIES, Script, list as list_scripts};
 pub use units::{Bad, Systemctl, Units, bad_units, is_masked, parse_show, pending_work};
+
+/// Where scripts are, lowest first.
+const DIRECTORIES: [&str; 2] = ["usr/lib/ballast/health.d", "etc/ballast/health.d"];
 
 /// What is checked, and where.
 #[derive(Debug, Clone)]
@@ -85,9 +87,9 @@ fn all(checks: &Checks, units: &impl Units, doing: &dyn Fn(&str)) -> Result<(), 
     units::check(&checks.units, units)?;
     doing("reading every block of /usr through dm-verity");
     usr::read_all(&checks.usr)?;
-    for script in scripts::list(&checks.root).map_err(|error| error.to_string())? {
+    for script in scripts::list(&checks.root, &DIRECTORIES).map_err(|error| error.to_string())? {
         doing(&format!("running {}", script.path.display()));
-        scripts::run(&script, &checks.environment)?;
+        scripts::run(&script, &checks.environment, Words::Kept)?;
     }
     Ok(())
 }

@@ -36,7 +36,6 @@ pub mod marks;
 pub mod next;
 pub mod patch;
 pub mod plan;
-pub mod reboot;
 pub mod release;
 pub mod remote;
 pub mod schedule;

@@ -1,7 +1,8 @@
 //! When the server is asked next.
 
-use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;
+
+use daemon::pause::{backoff, jittered};
 
 /// First pause after a failure; it doubles with every further one.
 const FIRST_RETRY: Duration = Duration::from_secs(60);
@@ -13,25 +14,14 @@ const SETTLE: Duration = Duration::from_secs(10);
 /// How much later, at most: hosts that start together do not ask together.
 const SPREAD: Duration = Duration::from_secs(60);
 
-/// A random number from 0 up to 1, for [`pause`]. Not for secrets: it is what the
-/// standard library keys its hash tables with.
-pub fn random() -> f64 {
-    f64::from(RandomState::new().hash_one(0_u8) as u32) / (f64::from(u32::MAX) + 1.0)
-}
-
 /// How long to wait before the server is asked again: the policy's `poll`, or less after
 /// `failures` in a row, a tenth more or less by `random` (0 up to 1).
 pub fn pause(poll: Duration, failures: u32, random: f64) -> Duration {
     let base = match failures {
         0 => poll,
-        n => FIRST_RETRY
-            .saturating_mul(1 << (n - 1).min(16))
-            .min(poll.max(FIRST_RETRY)),
+        n => backoff(FIRST_RETRY, poll.max(FIRST_RETRY), n),
     };
-    let factor = 0.9 + 0.2 * random.clamp(0.0, 1.0);
-    // Longer than the clock can count means never.
-    let seconds = (base.as_secs_f64() * factor).min(f64::from(u32::MAX));
-    Duration::from_secs_f64(seconds)
+    jittered(base, 0.1, random)
 }
 
 /// How long to wait after the engine started.
@@ -50,7 +40,6 @@ mod tests {
         assert_eq!(pause(HOUR, 0, 0.0), Duration::from_secs(3240));
         assert_eq!(pause(HOUR, 0, 0.5), HOUR);
         assert!(pause(HOUR, 0, 0.999) < Duration::from_secs(3960));
-        assert!((0.0..1.0).contains(&random()));
         assert_eq!(first_pause(HOUR, 0.0), SETTLE);
         assert_eq!(first_pause(HOUR, 1.0), SETTLE + SPREAD);
         assert_eq!(

@@ -1,10 +1,9 @@
 //! The engine's part of the policy: `[update]` and `[health]`.
 
-use std::fmt;
 use std::path::PathBuf;
-use std::str::FromStr;
 
-use daemon::policy::{Length, Schema, Section};
+use daemon::checked_text;
+use daemon::policy::{BadValue, Length, Schema, Section};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
@@ -106,67 +105,6 @@ impl Section for Health {
     const NAME: &'static str = "health";
 }
 
-/// A value of the policy that is not what its key wants.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{value:?} is not {wanted}")]
-pub struct BadValue {
-    value: String,
-    wanted: &'static str,
-}
-
-/// Text that is checked when it is read.
-macro_rules! checked_text {
-    ($(#[$doc:meta])* $name:ident, $wanted:literal, $check:expr) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
-        pub struct $name(String);
-
-        impl $name {
-            /// The text.
-            pub fn as_str(&self) -> &str {
-                &self.0
-            }
-        }
-
-        impl FromStr for $name {
-            type Err = BadValue;
-
-            fn from_str(text: &str) -> Result<Self, BadValue> {
-                let check: fn(&str) -> bool = $check;
-                if check(text) {
-                    Ok(Self(text.to_string()))
-                } else {
-                    Err(BadValue {
-                        value: text.to_string(),
-                        wanted: $wanted,
-                    })
-                }
-            }
-        }
-
-        impl TryFrom<String> for $name {
-            type Error = BadValue;
-
-            fn try_from(text: String) -> Result<Self, BadValue> {
-                text.parse()
-            }
-        }
-
-        impl From<$name> for String {
-            fn from(value: $name) -> Self {
-                value.0
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
-            }
-        }
-    };
-}
-
 checked_text! {
     /// Where a repository is: an address of `http`, `https` or `file`, or an absolute
     /// path of a directory or a tar file.
@@ -220,10 +158,7 @@ impl TryFrom<u64> for Percent {
     fn try_from(value: u64) -> Result<Self, BadValue> {
         match u8::try_from(value) {
             Ok(percent @ 0..=100) => Ok(Self(percent)),
-            _ => Err(BadValue {
-                value: value.to_string(),
-                wanted: "a number from 0 to 100",
-            }),
+            _ => Err(BadValue::new(value.to_string(), "a number from 0 to 100")),
         }
     }
 }

@@ -11,13 +11,13 @@
 //! engine goes on as if it had not been there, because the slots' bits tell what it must
 //! not get wrong.
 
-use std::fs::{self, DirBuilder};
-use std::io::{self, Read as _};
+use std::fs::DirBuilder;
+use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use bootloader::Slot;
-use daemon::durable;
+use daemon::{durable, kept};
 use jiff::Timestamp;
 use semver::Version;
 use serde::de::DeserializeOwned;
@@ -34,9 +34,6 @@ pub const MAX_RECORDS: usize = 200;
 
 /// Most versions that can be denied at a time; the oldest ones are forgotten.
 pub const MAX_DENIED: usize = 64;
-
-/// Longest file that is read, in bytes.
-const MAX_BYTES: u64 = 1 << 20;
 
 /// Longest reason that is kept, in bytes.
 const MAX_REASON: usize = 4096;
@@ -265,7 +262,7 @@ impl Store {
             let records = text.lines().map(serde_json::from_str);
             records.collect::<Result<Vec<Record>, _>>()
         };
-        self.load(name, parse)
+        kept::load(&self.path(name), parse)
     }
 
     /// Puts `record` in the place of the one with its number, or behind the others.
@@ -303,46 +300,8 @@ impl Store {
     }
 
     fn json<T: DeserializeOwned + Default>(&self, name: &str) -> (T, Option<String>) {
-        self.load(name, |text| serde_json::from_str(text))
+        kept::load(&self.path(name), |text| serde_json::from_str(text))
     }
-
-    fn load<T: Default>(
-        &self,
-        name: &str,
-        parse: impl FnOnce(&str) -> Result<T, serde_json::Error>,
-    ) -> (T, Option<String>) {
-        let path = self.path(name);
-        let why = match read(&path) {
-            Ok(None) => return (T::default(), None),
-            Ok(Some(text)) => match parse(&text) {
-                Ok(value) => return (value, None),
-                Err(error) => error.to_string(),
-            },
-            Err(error) => error.to_string(),
-        };
-        let aside = self.path(&format!("{name}.bad"));
-        let what = match fs::rename(&path, &aside) {
-            Ok(()) => format!("set aside as {}", aside.display()),
-            Err(error) => format!("cannot be set aside: {error}"),
-        };
-        let message = format!("{} cannot be used ({why}); {what}", path.display());
-        (T::default(), Some(message))
-    }
-}
-
-/// The text of a file; `None` if it is not there.
-pub(crate) fn read(path: &Path) -> io::Result<Option<String>> {
-    let file = match fs::File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    let mut text = String::new();
-    file.take(MAX_BYTES + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > MAX_BYTES {
-        return Err(io::Error::other(format!("longer than {MAX_BYTES} bytes")));
-    }
-    Ok(Some(text))
 }
 
 /// These types always have a JSON form.
@@ -362,6 +321,7 @@ pub fn shorten(reason: &str) -> String {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::fs;
 
     fn job(id: u64) -> Job {
         Job {

@@ -6,12 +6,12 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
 use bootloader::Slot;
-use daemon::durable;
+use daemon::{durable, kept};
 use semver::Version;
 use serde::{Deserialize, Serialize};
 
 use crate::slot_name;
-use crate::state::{self, shorten};
+use crate::state::shorten;
 
 /// Name of the file.
 pub const FILE: &str = "trial.json";
@@ -45,7 +45,7 @@ impl Trial {
 /// The trial that the files in `directory` tell about, if they do. What cannot be read
 /// tells nothing.
 pub fn load(directory: &Path) -> Option<Trial> {
-    let text = state::read(&directory.join(FILE)).ok().flatten()?;
+    let text = kept::read(&directory.join(FILE)).ok().flatten()?;
     serde_json::from_str(&text).ok()
 }
 

@@ -1,7 +1,7 @@
 //! Sections as types: what keys a daemon knows, and what their values may be.
 
-use serde::Serialize;
-use serde::de::{DeserializeOwned, IntoDeserializer as _};
+use serde::de::{DeserializeOwned, Error as _, IntoDeserializer as _, Visitor};
+use serde::{Deserializer, Serialize, forward_to_deserialize_any};
 use toml::{Table, Value};
 
 use super::fragment::{Content, Fragment, Item, Items};
@@ -180,11 +180,47 @@ fn check_key<T: Section>(key: &str, value: &Value) -> Result<Vec<String>, String
     let table = Table::from_iter([(key.to_string(), value.clone())]);
     let read: Result<T, toml::de::Error> =
         serde_ignored::deserialize(table.into_deserializer(), |path| {
-            unknown.push(path.to_string());
+            // A value that may be left out is a step of its own there.
+            unknown.push(path.to_string().replace(".?.", "."));
         });
     match read {
         Ok(_) => Ok(unknown),
         Err(error) => Err(error.message().trim().to_string()),
+    }
+}
+
+/// The keys of a section or of a table in it, as its type has them.
+pub fn keys<T: DeserializeOwned>() -> &'static [&'static str] {
+    let mut keys: &'static [&'static str] = &[];
+    // It fails, once it has asked for its keys.
+    let _ = T::deserialize(Keys(&mut keys));
+    keys
+}
+
+/// Has no value, but remembers which keys are asked for.
+struct Keys<'a>(&'a mut &'static [&'static str]);
+
+impl<'de> Deserializer<'de> for Keys<'_> {
+    type Error = serde::de::value::Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Self::Error> {
+        Err(Self::Error::custom("there is no value"))
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        keys: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Self::Error> {
+        *self.0 = keys;
+        self.deserialize_any(visitor)
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf
+        option unit unit_struct newtype_struct seq tuple tuple_struct map enum identifier
+        ignored_any
     }
 }
 

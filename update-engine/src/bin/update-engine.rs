@@ -5,20 +5,20 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
 
-use ::daemon::log;
 use ::daemon::policy::Roots;
+use ::daemon::{log, reboot};
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use update_engine::bus::{self, Access, Update1};
 use update_engine::daemon::{self, Ends, Machine, Setup};
+use update_engine::gate;
 use update_engine::health::Systemctl;
 use update_engine::host::Host;
 use update_engine::state::{DIRECTORY, Store};
 use update_engine::updater::{HostUpdater, Updater};
 use update_engine::view::View;
-use update_engine::{gate, reboot};
 
 /// Keeps this host's release up to date.
 #[derive(Parser)]

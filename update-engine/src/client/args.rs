@@ -100,6 +100,8 @@ pub enum Config {
 mod tests {
     use super::*;
     use clap::CommandFactory as _;
+    use daemon::client::generate;
+    use std::fs;
 
     #[test]
     fn the_command_line_is_consistent() {
@@ -113,5 +115,21 @@ mod tests {
         assert!(parse("updatectl apply --allow-downgrade 0.1.0").is_ok());
         assert!(parse("updatectl apply one").is_err());
         assert!(parse("updatectl status --json").unwrap().json);
+    }
+
+    #[test]
+    fn every_verb_has_a_page_and_every_shell_its_completions() {
+        let dir = tempfile::tempdir().unwrap();
+        generate::<Args>(dir.path()).unwrap();
+        let read = |path: &str| fs::read_to_string(dir.path().join(path)).unwrap();
+        let page = read("man/man8/updatectl.8");
+        assert!(page.contains(".TH updatectl 8"), "{page}");
+        assert!(page.contains("updatectl\\-apply(8)"), "{page}");
+        assert!(read("man/man8/updatectl-apply.8").contains("allow\\-downgrade"));
+        assert!(read("man/man8/updatectl-config-check.8").contains(".TH updatectl-config-check 8"));
+        assert!(!dir.path().join("man/man8/updatectl-generate.8").exists());
+        assert!(read("bash-completion/completions/updatectl").contains("rollback"));
+        assert!(read("zsh/site-functions/_updatectl").contains("rollback"));
+        assert!(read("fish/vendor_completions.d/updatectl.fish").contains("rollback"));
     }
 }

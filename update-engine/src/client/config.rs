@@ -1,16 +1,22 @@
 //! `updatectl config`: the policy's files, read like the daemon reads them.
 
-use daemon::policy::{self, Entry, Policy, Problem, Roots, Severity};
+use daemon::policy::{self, Entry, Policy, Problem, Roots, Schema, Severity, reboot};
 use serde_json::{Value, json};
 
-use super::{ClientError, Output};
+use super::{ClientError, Engine, Output};
 use crate::settings;
+
+/// All sections that daemons of this release read.
+fn schema() -> Schema {
+    reboot::schema(settings::schema())
+}
 
 /// Fails if anything is wrong, also what a daemon would only warn about.
 pub fn check(roots: &Roots, output: &mut Output<'_>) -> Result<(), ClientError> {
-    let (_, problems) = policy::load(roots, &settings::schema());
+    let (policy, mut problems) = policy::load(roots, &schema());
+    problems.append(&mut reboot::complaints(&policy));
     let value: Vec<_> = problems.iter().map(problem_json).collect();
-    output.print(&json!({ "problems": value }), || {
+    output.print::<Engine>(&json!({ "problems": value }), || {
         problems
             .iter()
             .map(|problem| format!("{problem}\n"))
@@ -24,10 +30,11 @@ pub fn check(roots: &Roots, output: &mut Output<'_>) -> Result<(), ClientError> 
 
 /// Every value that counts, and where it was set.
 pub fn show(roots: &Roots, output: &mut Output<'_>) -> Result<(), ClientError> {
-    let (policy, problems) = policy::load(roots, &settings::schema());
-    let entries = Policy::entries(&policy, &settings::schema());
+    let (policy, mut problems) = policy::load(roots, &schema());
+    problems.append(&mut reboot::complaints(&policy));
+    let entries = Policy::entries(&policy, &schema());
     let value: Vec<_> = entries.iter().map(entry_json).collect();
-    output.print(&value, || entries.iter().map(entry_line).collect())?;
+    output.print::<Engine>(&value, || entries.iter().map(entry_line).collect())?;
     for problem in &problems {
         // What cannot be told was still shown.
         let _ = writeln!(output.talk, "warning: {problem}");

@@ -3,14 +3,15 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use daemon::client::seconds;
 use futures_util::StreamExt as _;
 use serde_json::json;
 use zbus::Variant;
 
 use super::args::Apply;
 use super::proxy::{CompletedStream, Update1Proxy};
-use super::status::{bytes, seconds};
-use super::{ClientError, Output, describe};
+use super::status::bytes;
+use super::{ClientError, Engine, Output, describe};
 use crate::view::{Finished, View};
 
 /// How often progress is asked for.
@@ -54,7 +55,7 @@ async fn wait(
         tokio::select! {
             signal = ends.next() => {
                 let Some(signal) = signal else {
-                    return Err(ClientError::NoDaemon("the connection is gone".into()));
+                    return Err(ClientError::no_daemon("the connection is gone"));
                 };
                 let end = signal.args()?;
                 if *end.job() == job {
@@ -106,7 +107,7 @@ fn report(finished: &Finished, output: &mut Output<'_>) -> Result<(), ClientErro
         "done" | "nothing" => output.print(finished, || format!("{message}\n")),
         result => {
             if output.json {
-                output.print(finished, String::new)?;
+                output.print::<Engine>(finished, String::new)?;
             }
             match result {
                 "refused" => Err(ClientError::Refused(message)),

@@ -1,11 +1,9 @@
 //! `updatectl status` as text: one screen.
 
+use daemon::client::{Screen, ago, ahead, one_line};
 use jiff::Timestamp;
 
 use crate::view::{Available, View};
-
-/// Width of the first column.
-const COLUMN: usize = 12;
 
 /// What runs, what is armed, what was denied and why, what happens next and when.
 pub fn render(view: &View, now: Timestamp) -> String {
@@ -39,18 +37,7 @@ pub fn render(view: &View, now: Timestamp) -> String {
     for warning in &view.warnings {
         screen.row("Warning", warning);
     }
-    screen.0
-}
-
-#[derive(Default)]
-struct Screen(String);
-
-impl Screen {
-    fn row(&mut self, name: &str, value: &str) {
-        let row = format!("{name:<COLUMN$}{value}");
-        self.0.push_str(row.trim_end());
-        self.0.push('\n');
-    }
+    screen.text()
 }
 
 fn running(view: &View, screen: &mut Screen) {
@@ -148,37 +135,6 @@ fn next(view: &View, now: Timestamp) -> String {
         (Some(time), _) => format!("asks the server {}", ahead(time, now)),
         (None, false) => "nothing: [update] enabled is false".into(),
         (None, true) => "nothing".into(),
-    }
-}
-
-/// A reason may have many lines; the status has one.
-fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-/// `5 min ago`.
-pub fn ago(time: Timestamp, now: Timestamp) -> String {
-    match now.duration_since(time).as_secs() {
-        past @ 0.. => format!("{} ago", seconds(past.unsigned_abs())),
-        _ => ahead(time, now),
-    }
-}
-
-/// `in 5 min`.
-fn ahead(time: Timestamp, now: Timestamp) -> String {
-    match time.duration_since(now).as_secs() {
-        left @ 1.. => format!("in {}", seconds(left.unsigned_abs())),
-        _ => "now".into(),
-    }
-}
-
-/// `45 s`, `5 min`, `3 h`, `2 days`: as exact as matters.
-pub fn seconds(seconds: u64) -> String {
-    match seconds {
-        0..120 => format!("{seconds} s"),
-        120..7200 => format!("{} min", seconds / 60),
-        7200..172_800 => format!("{} h", seconds / 3600),
-        _ => format!("{} days", seconds / 86_400),
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bootloader::Slot;
 use daemon::log::{self, chain};
+use daemon::pause;
 use daemon::policy::follow::Reload;
 use daemon::policy::{Follower, Severity};
 use jiff::Timestamp;
@@ -99,7 +100,7 @@ impl Core {
             self.warnings.push(why);
         }
         let poll = self.update.poll.duration();
-        self.schedule_after(schedule::first_pause(poll, schedule::random()));
+        self.schedule_after(schedule::first_pause(poll, pause::random()));
     }
 
     fn boot(&mut self) -> Result<(), String> {
@@ -284,7 +285,7 @@ impl Core {
     /// Asks the server when the policy says.
     pub(super) fn schedule(&mut self) {
         let poll = self.update.poll.duration();
-        let mut pause = schedule::pause(poll, self.state.failures, schedule::random());
+        let mut pause = schedule::pause(poll, self.state.failures, pause::random());
         if let Some(Next::Wait {
             until: Some(until), ..
         }) = &self.next

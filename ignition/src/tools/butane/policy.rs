@@ -1,9 +1,15 @@
 //! `update:` and `reboot:`: a fragment of the host's policy.
 
+use std::fmt::Display;
+use std::str::FromStr;
+
 use daemon::policy::Length;
+use daemon::policy::reboot::{
+    Day, Endpoint, FilePath, Group, LONGEST, NEEDS, PAIRS, Patience, ServerAddress, Strategy,
+    Threshold, TimeOfDay, UserName, Zone,
+};
 use serde_json::{Value, json};
 
-use crate::fetch::Source;
 use crate::tools::yaml::{Content, Node};
 
 use super::resource::written;
@@ -15,29 +21,6 @@ use super::{Translator, list_in};
 const FRAGMENT: &str = "/etc/ballast/config.d/50-provisioned.toml";
 
 const SECTIONS: [(&str, Kind); 2] = [("reboot", shape::REBOOT), ("update", shape::UPDATE)];
-
-/// Texts that are lengths of time.
-const LENGTHS: [&str; 4] = ["drain_deadline", "length", "login_grace", "poll"];
-
-/// Texts that are one of a few words.
-const WORDS: [(&str, &[&str]); 2] = [
-    (
-        "reboot.strategy",
-        &["reboot", "etcd-lock", "fleet-lock", "off"],
-    ),
-    ("update.reboot", &["off", "immediately"]),
-];
-
-const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
-
-/// Sections of `reboot` and what their strategy cannot do without.
-const LOCKS: [(&str, &str, &str); 2] = [
-    ("etcd-lock", "etcd", "endpoints"),
-    ("fleet-lock", "fleet_lock", "url"),
-];
-
-/// Keys of `reboot.etcd` that go together.
-const PAIRS: [(&str, &str); 2] = [("certificate", "key"), ("user", "password_file")];
 
 /// Adds the fragment to `json`.
 pub fn add(translator: &mut Translator<'_>, root: &Node, json: &mut Value) {
@@ -126,14 +109,15 @@ fn check(translator: &mut Translator<'_>, node: &Node, path: &Path) {
 
 /// Checks what the keys of `reboot` mean for each other.
 fn check_locks(translator: &mut Translator<'_>, reboot: &Node, path: &Path) {
+    check_windows(translator, reboot, path);
     let strategy = reboot.get("strategy").and_then(Node::text);
-    for (of, section, needs) in LOCKS {
+    for (of, section, needs) in NEEDS {
         let section_path = path.key(section);
         let given = reboot.get(section);
         let filled = given
             .and_then(|given| given.get(needs))
             .is_some_and(|node| !node.is_empty());
-        if (strategy == Some(of) || given.is_some()) && !filled {
+        if (strategy == Some(of.as_str()) || given.is_some()) && !filled {
             let message = format!("the strategy {of} needs reboot.{section}.{needs}");
             translator.error(given.unwrap_or(reboot), &section_path, message);
         }
@@ -151,47 +135,80 @@ fn check_locks(translator: &mut Translator<'_>, reboot: &Node, path: &Path) {
     }
 }
 
-/// What is wrong with `text` as the value of `key`.
-fn wrong(key: &str, text: &str) -> Option<String> {
-    let name = key.rsplit('.').next().unwrap_or_default();
-    if LENGTHS.contains(&name) {
-        return text.parse::<Length>().err().map(|error| error.to_string());
-    }
-    if let Some((_, words)) = WORDS.iter().find(|(of, _)| *of == key) {
-        let known = words.contains(&text);
-        return (!known).then(|| format!("expected {}, found {text:?}", words.join(", ")));
-    }
-    let day = |text: &str| {
-        let short = text.get(..3).unwrap_or_default().to_ascii_lowercase();
-        DAYS.contains(&short.as_str())
+/// Checks that windows say when they begin and how long they are, and that they are not
+/// too long.
+fn check_windows(translator: &mut Translator<'_>, reboot: &Node, path: &Path) {
+    let windows = reboot.get("windows").map(|windows| &windows.content);
+    let Some(Content::List(windows)) = windows else {
+        return;
     };
-    match key {
-        "update.wave" if !matches!(text.parse(), Ok(0..=100_u8)) => {
+    for (number, window) in windows.iter().enumerate() {
+        let path = path.key("windows").entry(number);
+        for key in ["start", "length"] {
+            if window.get(key).is_none() {
+                let message = format!("a window needs {key}");
+                translator.error(window, &path, message);
+            }
+        }
+        let length = window.get("length").and_then(Node::text);
+        let length = length.and_then(|text| text.parse::<Length>().ok());
+        if length.is_some_and(|length| length > LONGEST) {
+            let message = "a window is a week long at most".to_owned();
+            translator.error(window, &path.key("length"), message);
+        }
+    }
+}
+
+/// What is wrong with `text` as the value of `key`. What is known to the daemons' own
+/// types is asked of them.
+fn wrong(key: &str, text: &str) -> Option<String> {
+    let (section, name) = key.rsplit_once('.').unwrap_or_default();
+    match (section, name) {
+        ("update", "poll") | ("reboot", "login_grace" | "drain_deadline") => is::<Length>(text),
+        ("update", "reboot") if !matches!(text, "off" | "immediately") => {
+            Some(format!("expected off or immediately, found {text:?}"))
+        }
+        ("update", "wave") if !matches!(text.parse(), Ok(0..=100_u8)) => {
             Some(format!("expected a number from 0 to 100, found {text:?}"))
         }
-        "update.server" if !is_server(text) => Some(format!(
+        ("update", "server") if !is_server(text) => Some(format!(
             "expected an address of http, https or file, or an absolute path, found {text:?}"
         )),
-        _ if is_path_of(key) && !text.starts_with('/') => Some(format!(
-            "expected an absolute path on the host, found {text:?}"
-        )),
-        "reboot.fleet_lock.url" if !is_http(text) => Some(format!(
-            "expected an address of http or https, found {text:?}"
-        )),
-        _ if key.starts_with("reboot.etcd.endpoints.") && !is_http(text) => Some(format!(
-            "expected an address such as https://10.0.0.1:2379, found {text:?}"
-        )),
-        _ if name == "group" && !is_group(text) => Some(format!(
-            "expected letters, digits, dots and dashes, found {text:?}"
-        )),
-        _ if name == "start" && !is_time(text) => Some(format!(
-            "expected a time of day such as 02:30, found {text:?}"
-        )),
-        _ if key.contains(".days.") && !day(text) => {
-            Some(format!("expected a day such as Mon, found {text:?}"))
+        ("update", "ca") => is::<FilePath>(text),
+        ("reboot", "strategy") => is::<Strategy>(text),
+        ("reboot.etcd", "brake_threshold") => is::<Threshold>(text),
+        ("reboot.etcd", "expire_after") => is::<Length>(text).or_else(|| {
+            text.parse()
+                .ok()
+                .and_then(|long: Length| told(Patience::try_from(long)))
+        }),
+        ("reboot.etcd", "user") => is::<UserName>(text),
+        ("reboot.etcd" | "reboot.fleet_lock", "group") => is::<Group>(text),
+        ("reboot.etcd" | "reboot.fleet_lock", "ca" | "certificate" | "key" | "password_file") => {
+            is::<FilePath>(text)
         }
+        ("reboot.etcd.endpoints", _) => is::<Endpoint>(text),
+        ("reboot.fleet_lock", "url") => is::<ServerAddress>(text),
+        (list, _) if list.ends_with(".days") => is::<Day>(text),
+        (window, "start") if is_window(window) => is::<TimeOfDay>(text),
+        (window, "length") if is_window(window) => is::<Length>(text),
+        (window, "time_zone") if is_window(window) => is::<Zone>(text),
         _ => None,
     }
+}
+
+/// Why `text` is no `T`, if it is none.
+fn is<T: FromStr<Err: Display>>(text: &str) -> Option<String> {
+    told(text.parse::<T>())
+}
+
+fn told<T, E: Display>(result: Result<T, E>) -> Option<String> {
+    result.err().map(|error| error.to_string())
+}
+
+/// Whether `section` is one of the windows.
+fn is_window(section: &str) -> bool {
+    section.starts_with("reboot.windows.")
 }
 
 fn is_server(text: &str) -> bool {
@@ -202,32 +219,49 @@ fn is_server(text: &str) -> bool {
     })
 }
 
-/// Whether the value of `key` is a file on the host.
-fn is_path_of(key: &str) -> bool {
-    let files = ["ca", "certificate", "key", "password_file"];
-    let sections = ["update.", "reboot.etcd.", "reboot.fleet_lock."];
-    sections.iter().any(|section| {
-        key.strip_prefix(section)
-            .is_some_and(|name| files.contains(&name))
-    })
-}
+#[cfg(test)]
+mod tests {
+    use daemon::policy::reboot::{Etcd, FleetLock, Reboot, Window};
+    use daemon::policy::schema::keys;
 
-fn is_http(text: &str) -> bool {
-    matches!(Source::parse(text), Ok(Source::Http(_)))
-}
+    use super::super::shape::{Kind, Shape};
+    use super::*;
 
-/// As the FleetLock protocol has groups.
-fn is_group(text: &str) -> bool {
-    let plain = |c: char| c.is_ascii_alphanumeric() || c == '.' || c == '-';
-    !text.is_empty() && text.chars().all(plain)
-}
+    /// Names of the keys of `shape`, and of the maps below it.
+    fn names(shape: &Shape) -> Vec<&'static str> {
+        let mut names: Vec<_> = shape.fields.iter().map(|field| field.name).collect();
+        names.sort_unstable();
+        names
+    }
 
-fn is_time(text: &str) -> bool {
-    let Some((hours, minutes)) = text.split_once(':') else {
-        return false;
-    };
-    let below = |text: &str, limit: u8| {
-        text.len() == 2 && text.parse::<u8>().is_ok_and(|number| number < limit)
-    };
-    below(hours, 24) && below(minutes, 60)
+    fn sorted(keys: &[&'static str], more: &[&'static str]) -> Vec<&'static str> {
+        let mut keys = [keys, more].concat();
+        keys.sort_unstable();
+        keys
+    }
+
+    /// The map that is the value of `name`, or of what is in the list there.
+    fn below(shape: &Shape, name: &str) -> &'static Shape {
+        let field = shape.fields.iter().find(|field| field.name == name);
+        match field.unwrap().kind {
+            Kind::Map(shape) | Kind::List(&Kind::Map(shape)) => shape,
+            other => panic!("{name} is {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_keys_are_those_that_the_daemon_has() {
+        let Kind::Map(reboot) = shape::REBOOT else {
+            panic!("no map");
+        };
+        let sections = ["etcd", "fleet_lock"];
+        assert_eq!(names(reboot), sorted(keys::<Reboot>(), &sections));
+        assert_eq!(names(below(reboot, "etcd")), sorted(keys::<Etcd>(), &[]));
+        let fleet_lock = below(reboot, "fleet_lock");
+        assert_eq!(names(fleet_lock), sorted(keys::<FleetLock>(), &[]));
+        assert_eq!(
+            names(below(reboot, "windows")),
+            sorted(keys::<Window>(), &[])
+        );
+    }
 }

@@ -325,9 +325,11 @@ pub const REBOOT: Kind = Kind::Map(&Shape {
 
 /// Secrets are named by files: fragments of policy are for everybody to read.
 const ETCD: Shape = shape(&[
+    key("brake_threshold", NUMBER),
     key("ca", TEXT),
     key("certificate", TEXT),
     key("endpoints", TEXTS),
+    key("expire_after", TEXT),
     key("group", TEXT),
     key("key", TEXT),
     key("password_file", TEXT),

@@ -1,17 +1,13 @@
-//! Executables in `health.d`.
+//! Executables that operators drop into directories: `health.d`, `pre-reboot.d`.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs;
-use std::io::{self, Read};
+use std::io::{self, Read, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
-
-/// Where scripts are, lowest first. As with units, a file replaces its namesake in a
-/// lower directory, and a link to `/dev/null` removes it.
-pub const DIRECTORIES: [&str; 2] = ["usr/lib/ballast/health.d", "etc/ballast/health.d"];
 
 /// How much of a script's last output is kept, in bytes.
 const KEPT: usize = 2048;
@@ -26,11 +22,21 @@ pub struct Script {
     pub path: PathBuf,
 }
 
-/// The scripts below `root`, in the order in which they run: by name. Files that are
-/// not executable are none.
-pub fn list(root: &Path) -> io::Result<Vec<Script>> {
+/// What becomes of a script's output, besides that its end is the reason of a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Words {
+    /// Nothing.
+    Kept,
+    /// It goes to this process's standard error, which is the journal.
+    Passed,
+}
+
+/// The scripts in `directories` below `root`, in the order in which they run: by name.
+/// As with units, a file replaces its namesake in an earlier directory, and a link to
+/// `/dev/null` removes it. Files that are not executable are none.
+pub fn list(root: &Path, directories: &[&str]) -> io::Result<Vec<Script>> {
     let mut found = BTreeMap::new();
-    for directory in DIRECTORIES {
+    for directory in directories {
         let directory = root.join(directory);
         let named = |error: io::Error| {
             io::Error::new(
@@ -57,7 +63,7 @@ pub fn list(root: &Path) -> io::Result<Vec<Script>> {
 }
 
 /// Runs one script to its end.
-pub(super) fn run(script: &Script, environment: &[(String, String)]) -> Result<(), String> {
+pub fn run(script: &Script, environment: &[(String, String)], words: Words) -> Result<(), String> {
     let name = script.path.display();
     let failed = |error: io::Error| format!("{name} cannot be run: {error}");
     let (reader, writer) = io::pipe().map_err(failed)?;
@@ -73,7 +79,7 @@ pub(super) fn run(script: &Script, environment: &[(String, String)]) -> Result<(
     let (say, hear) = mpsc::channel();
     std::thread::spawn(move || {
         // Nobody listens where the script's children kept the pipe open for too long.
-        let _ = say.send(last_of(reader));
+        let _ = say.send(last_of(reader, words));
     });
     let status = child.wait().map_err(failed)?;
     let output = hear.recv_timeout(REST).unwrap_or_default();
@@ -87,10 +93,14 @@ pub(super) fn run(script: &Script, environment: &[(String, String)]) -> Result<(
 }
 
 /// The last bytes of a stream, as text.
-fn last_of(mut stream: impl Read) -> String {
+fn last_of(mut stream: impl Read, words: Words) -> String {
     let mut kept = VecDeque::with_capacity(KEPT);
     let mut part = [0; 512];
     while let Ok(length @ 1..) = stream.read(&mut part) {
+        if words == Words::Passed {
+            // A journal that cannot be written has nobody to be reported to.
+            let _ = io::stderr().write_all(&part[..length]);
+        }
         kept.extend(&part[..length]);
         kept.drain(..kept.len().saturating_sub(KEPT));
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use nix::sys::reboot::RebootMode;
 
-use daemon::log;
+use crate::log;
 
 /// How long an orderly shutdown may take before the next, harder way is tried.
 const ORDERLY: Duration = Duration::from_secs(120);

@@ -1,0 +1,172 @@
+//! A host's place in the queue.
+
+use std::time::Duration;
+
+use super::wait::Waits;
+use super::{
+    Clock, Committed, Compare, Current, EtcdLock, Fault, Kept, Lease, Listing, Op, Query, Revision,
+    Store, Txn,
+};
+use crate::lock::{Claim, HolderId, LockError, SHOWN, Waiter};
+use crate::semaphore::{Place, Verdict};
+
+/// How long a host that is gone keeps its place, and may hold up those behind it.
+pub const TTL: Duration = Duration::from_secs(180);
+
+/// How often the lease is renewed.
+pub(super) const KEEP: Duration = Duration::from_secs(60);
+
+/// A place.
+#[derive(Debug, Clone)]
+pub(super) struct Queued {
+    pub(super) id: HolderId,
+    pub(super) lease: Lease,
+    /// When the key came to be: who came before this is before this host.
+    created: Revision,
+    /// How many there were soon after the host had entered.
+    entered: Option<u32>,
+    /// When the lease was last renewed, by the monotonic clock.
+    pub(super) kept: Duration,
+}
+
+impl<S: Store, C: Clock> EtcdLock<S, C> {
+    /// Takes the host's key out of the queue.
+    pub(super) fn leave(&self, id: &HolderId) -> Txn {
+        let key = self.keys.waiter(id);
+        Txn {
+            compare: Vec::new(),
+            then: vec![Op::Delete { key }],
+        }
+    }
+
+    /// Decides about the claim, entering the queue where that is needed; and what there
+    /// is to wait for if the lock is not granted.
+    pub(super) async fn turn(
+        &mut self,
+        current: &Current,
+        claim: &Claim,
+    ) -> Result<(Verdict, Waits), LockError> {
+        let document = self.document_after(current.revision);
+        let first = self.verdict(current, claim, Place::Behind);
+        if first != Verdict::Wait {
+            return Ok((first, document));
+        }
+        let front = self.verdict(current, claim, Place::Front);
+        let is_free = front != Verdict::Wait;
+        if is_free && self.queued.is_none() && self.is_queue_empty().await? {
+            return Ok((front, document));
+        }
+        let queued = self.queued(claim).await?;
+        let query = Query::LastBefore(queued.created);
+        let before = self.store.list(&self.keys.queue, query).await;
+        let before = self.heard(before)?;
+        let revision = before.revision;
+        match before.entries.into_iter().next() {
+            Some((key, _)) => Ok((Verdict::Wait, self.key_after(key, revision))),
+            None => Ok((front, document)),
+        }
+    }
+
+    async fn is_queue_empty(&mut self) -> Result<bool, LockError> {
+        let count = self.store.list(&self.keys.queue, Query::Count).await;
+        Ok(self.heard(count)?.count == 0)
+    }
+
+    /// The host's place, a new one if it has none any more.
+    async fn queued(&mut self, claim: &Claim) -> Result<Queued, LockError> {
+        if let Some(queued) = self.queued.take().filter(|queued| queued.id == claim.id) {
+            let due = queued.kept + KEEP;
+            self.queued = Some(queued);
+            if self.clock.monotonic() >= due {
+                self.keep().await?;
+            }
+        }
+        match &self.queued {
+            Some(queued) => Ok(queued.clone()),
+            None => self.enter(claim).await,
+        }
+    }
+
+    /// Renews the lease. If it is gone, so is the place.
+    pub(super) async fn keep(&mut self) -> Result<(), LockError> {
+        let Some(lease) = self.queued.as_ref().map(|queued| queued.lease) else {
+            return Ok(());
+        };
+        let now = self.clock.monotonic();
+        let kept = self.store.keep(lease).await;
+        match (self.heard(kept)?, &mut self.queued) {
+            (Kept::Yes, Some(queued)) => queued.kept = now,
+            _ => self.queued = None,
+        }
+        Ok(())
+    }
+
+    async fn enter(&mut self, claim: &Claim) -> Result<Queued, LockError> {
+        let kept = self.clock.monotonic();
+        let lease = self.store.lease(TTL).await;
+        let lease = self.heard(lease)?;
+        let created = self.put_waiter(claim, lease).await?;
+        let queued = Queued {
+            id: claim.id.clone(),
+            lease,
+            created,
+            entered: None,
+            kept,
+        };
+        self.queued = Some(queued.clone());
+        Ok(queued)
+    }
+
+    /// Makes the host's key. One that an earlier run of this host has left keeps its
+    /// place, and is bound to the new lease.
+    async fn put_waiter(&mut self, claim: &Claim, lease: Lease) -> Result<Revision, LockError> {
+        let key = self.keys.waiter(&claim.id);
+        let waiter = Waiter {
+            claim: claim.clone(),
+            since: self.clock.wall(),
+        };
+        let value = waiter
+            .print()
+            .map_err(|source| super::damaged(&key, source))?;
+        let put = |compare| Txn {
+            compare,
+            then: vec![Op::Put {
+                key: key.clone(),
+                value: value.clone(),
+                lease: Some(lease),
+            }],
+        };
+        let new = vec![Compare::Created(key.clone(), 0)];
+        let made = self.store.commit(&put(new)).await;
+        if let Committed::Yes(revision) = self.heard(made)? {
+            return Ok(revision);
+        }
+        let bound = self.store.commit(&put(Vec::new())).await;
+        self.heard(bound)?;
+        let read = self.store.get(&key).await;
+        match self.heard(read)?.entry {
+            Some(entry) => Ok(entry.created),
+            None => Err(LockError::from(super::StoreError {
+                fault: Fault::Unreachable,
+                server: key,
+                source: "it went as soon as it was made".into(),
+            })),
+        }
+    }
+
+    /// The host's place among those who wait.
+    pub(super) fn position(&mut self, id: &HolderId, queue: &Listing) -> u32 {
+        let key = self.keys.waiter(id);
+        let shown = queue.entries.iter().zip(1..).find(|((k, _), _)| *k == key);
+        let queued = self.queued.as_mut();
+        let entered = queued.map(|queued| *queued.entered.get_or_insert(queue.count));
+        match (shown, entered) {
+            (Some((_, position)), _) => position,
+            // Those who came later do not count, and are not told apart here.
+            (None, entered) => entered
+                .unwrap_or(queue.count)
+                .min(queue.count)
+                .max(SHOWN + 1),
+        }
+    }
+}
