@@ -125,6 +125,23 @@ impl Context {
         with_evidence(vm, test)
     }
 
+    /// Switches on several machines that run the release under test and have booted it
+    /// before, without a config. They are one and the same host until they are told apart.
+    pub fn fleet(&self, size: usize, test: impl FnOnce(&mut [Vm]) -> Result<()>) -> Result<()> {
+        let member = |number: usize| -> Result<Vm> {
+            let kept = self.results.join(format!("host-{number}"));
+            fs::create_dir_all(&kept).with_context(|| format!("creating {}", kept.display()))?;
+            let setup = self.setup_of(&self.prepared.lived_image()).results(kept);
+            Ok(setup.warm(self.tools())?)
+        };
+        let mut fleet = (1..=size).map(member).collect::<Result<Vec<Vm>>>()?;
+        let result = test(&mut fleet);
+        if result.is_err() {
+            fleet.iter_mut().for_each(keep_journal);
+        }
+        result
+    }
+
     /// The same with a machine that has booted already.
     pub fn warm(&self, setup: &Setup, test: impl FnOnce(&mut Vm) -> Result<()>) -> Result<()> {
         let vm = setup.warm(self.tools())?;
@@ -138,11 +155,17 @@ impl Context {
 
 fn with_evidence(mut vm: Vm, test: impl FnOnce(&mut Vm) -> Result<()>) -> Result<()> {
     let result = test(&mut vm);
-    if result.is_err() && vm.console().is_running() {
+    if result.is_err() {
+        keep_journal(&mut vm);
+    }
+    result
+}
+
+fn keep_journal(vm: &mut Vm) {
+    if vm.console().is_running() {
         // The failure itself is what is reported.
         let _ = vm.save_journal();
     }
-    result
 }
 
 /// Fails unless both texts are the same, and shows the first lines that differ.

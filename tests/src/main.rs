@@ -4,11 +4,13 @@
 //! and then the scenarios: each boots virtual machines and ends with a claim
 //! that held or did not. Each keeps its console log in a directory of its own.
 
+mod authority;
 mod config;
 mod context;
 mod differential;
 mod disk;
 mod documented;
+mod etcd;
 mod http;
 mod on_host;
 mod peers;

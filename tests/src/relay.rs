@@ -6,10 +6,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use anyhow::{Context as _, Result};
-use pem::Pem;
-use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair,
-};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::runtime::{Builder, Runtime};
@@ -18,6 +14,7 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
+use crate::authority::{Authority, Certified};
 use crate::http::HOST_AS_SEEN_BY_GUESTS;
 
 /// A name that no name server knows; [`Proxy`] does.
@@ -39,27 +36,17 @@ pub struct Identity {
 impl Identity {
     /// Makes both.
     pub fn new() -> Result<Self> {
-        let named = |name: &str, params: &mut CertificateParams| {
-            params.distinguished_name = DistinguishedName::new();
-            params.distinguished_name.push(DnType::CommonName, name);
-        };
-        let mut params = CertificateParams::default();
-        named("An authority of these tests", &mut params);
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
-        let names = [HOST_AS_SEEN_BY_GUESTS, KNOWN_TO_THE_PROXY].map(str::to_string);
-        let mut params = CertificateParams::new(names)?;
-        named(HOST_AS_SEEN_BY_GUESTS, &mut params);
-        let key = KeyPair::generate()?;
-        let certificate = params.signed_by(&key, &issuer)?;
+        let authority = Authority::new()?;
+        let names = [HOST_AS_SEEN_BY_GUESTS, KNOWN_TO_THE_PROXY];
+        let Certified { certificate, key } = authority.certify(HOST_AS_SEEN_BY_GUESTS, &names)?;
         let key = PrivateKeyDer::try_from(key.serialize_der()).map_err(anyhow::Error::msg)?;
         let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
-            .with_single_cert(vec![certificate.der().clone()], key)?;
+            .with_single_cert(vec![certificate], key)?;
         Ok(Self {
             acceptor: TlsAcceptor::from(Arc::new(config)),
-            authority: pem::encode(&Pem::new("CERTIFICATE", issuer.der().to_vec())),
+            authority: authority.pem(),
         })
     }
 

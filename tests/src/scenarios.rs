@@ -9,6 +9,7 @@ mod fetching;
 mod host;
 mod kargs;
 mod provisioning;
+mod reboots;
 mod rejected;
 mod slots;
 mod trust;
@@ -33,6 +34,7 @@ pub fn all() -> Vec<Scenario> {
         containers::SCENARIOS,
         engines::SCENARIOS,
         trust::SCENARIOS,
+        reboots::SCENARIOS,
         failing::SCENARIOS,
         kargs::SCENARIOS,
         host::SCENARIOS,

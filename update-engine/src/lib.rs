@@ -19,7 +19,7 @@
 //! - [`daemon`]: decides and acts, with an [`updater`]; [`bus`]: it on D-Bus;
 //!   [`view`]: what it shows;
 //! - [`gate`], [`health`], [`trial`]: what a release on trial has to show;
-//! - [`client`] is `updatectl`.
+//! - [`client`] is `updatectl`; [`programs`]: what is started.
 
 pub mod attempt;
 pub mod blocks;
@@ -36,6 +36,7 @@ pub mod marks;
 pub mod next;
 pub mod patch;
 pub mod plan;
+pub mod programs;
 pub mod release;
 pub mod remote;
 pub mod schedule;

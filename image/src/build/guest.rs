@@ -21,7 +21,7 @@ pub const SELECTOR_TARGET: &str = "x86_64-unknown-uefi";
 const HOST_TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// What the programs are compiled from, and the profile and versions that they share.
-const SOURCES: [&str; 18] = [
+const SOURCES: [&str; 22] = [
     "Cargo.toml",
     "Cargo.lock",
     ".cargo/config.toml",
@@ -32,6 +32,8 @@ const SOURCES: [&str; 18] = [
     "daemon/src",
     "ignition/Cargo.toml",
     "ignition/src",
+    "locksmith/Cargo.toml",
+    "locksmith/src",
     "rocket/Cargo.toml",
     "rocket/src",
     "update-engine/Cargo.toml",
@@ -40,8 +42,13 @@ const SOURCES: [&str; 18] = [
     "image/Cargo.toml",
     "qemu/Cargo.toml",
     "tests/Cargo.toml",
+    "image/programs/Cargo.toml",
+    "image/programs/src",
     "image/src/build/guest.rs",
 ];
+
+/// The names of the one program that is the daemons and what people talk to them with.
+pub const NAMES: [&str; 4] = ["locksmithctl", "locksmithd", "update-engine", "updatectl"];
 
 /// Compiled programs.
 #[derive(Debug, Clone)]
@@ -50,25 +57,16 @@ pub struct Programs {
     pub ignition: PathBuf,
     /// The boot selector, an EFI program.
     pub selector: PathBuf,
-    /// The daemon that takes updates.
-    pub update_engine: PathBuf,
-    /// How people talk to it.
-    pub updatectl: PathBuf,
+    /// The daemons, and how people talk to them.
+    pub programs: PathBuf,
     /// The container runtime.
     pub rocket: PathBuf,
 }
 
 impl Programs {
     /// All of them.
-    pub fn all(&self) -> [&Path; 5] {
-        [
-            &self.ignition,
-            &self.selector,
-            &self.update_engine,
-            &self.updatectl,
-            &self.rocket,
-        ]
-        .map(PathBuf::as_path)
+    pub fn all(&self) -> [&Path; 4] {
+        [&self.ignition, &self.selector, &self.programs, &self.rocket].map(PathBuf::as_path)
     }
 }
 
@@ -91,8 +89,7 @@ pub fn build(tools: &Tools, work: &Path) -> Result<Programs> {
     }
     Ok(Programs {
         ignition: made.join("ignition"),
-        update_engine: made.join("update-engine"),
-        updatectl: made.join("updatectl"),
+        programs: made.join("programs"),
         rocket: made.join("rocket"),
         selector: made.join("selector.efi"),
     })
@@ -140,8 +137,8 @@ fn compile(tools: &Tools, work: &Path) -> Result<Programs> {
     cargo(
         &[
             "--package=ignition",
+            "--package=programs",
             "--package=rocket",
-            "--package=update-engine",
             "--bins",
         ],
         HOST_TARGET,
@@ -162,8 +159,7 @@ fn compile(tools: &Tools, work: &Path) -> Result<Programs> {
     let host = |name: &str| target.join(HOST_TARGET).join("release").join(name);
     Ok(Programs {
         ignition: host("ignition"),
-        update_engine: host("update-engine"),
-        updatectl: host("updatectl"),
+        programs: host("programs"),
         rocket: host("rocket"),
         selector: target.join(SELECTOR_TARGET).join("release/selector.efi"),
     })
@@ -189,6 +185,8 @@ fn forget_other_clone(target: &Path) -> Result<()> {
                 "bootloader-",
                 "daemon-",
                 "ignition-",
+                "locksmith-",
+                "programs-",
                 "rocket-",
                 "update-engine-",
             ]

@@ -9,7 +9,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use super::Job;
-use super::guest::Programs;
+use super::guest::{NAMES, Programs};
 use crate::cache::walk;
 use crate::tools::{remove_tree, run_logged};
 
@@ -70,6 +70,9 @@ const ETC_LEFTOVERS: [&str; 48] = [
     "vconsole.conf",
 ];
 
+/// Where the one program with several names is, below `/usr`.
+const PROGRAMS: &str = "lib/ballast/programs";
+
 /// Where what an operator installs below `/usr/local` is kept, seen from there.
 const USR_LOCAL: &str = "../var/usrlocal";
 
@@ -91,17 +94,19 @@ pub fn make(job: &Job, tree: &Path, programs: &Programs) -> Result<PathBuf> {
     give_away_local(&stage.join("usr/local"))?;
     modules(job, &stage)?;
     fs::write(stage.join("usr/lib/os-release"), os_release(&job.version))?;
-    for program in [
-        &programs.ignition,
-        &programs.update_engine,
-        &programs.updatectl,
-        &programs.rocket,
-    ] {
+    for program in [&programs.ignition, &programs.rocket] {
         let name = program.file_name().unwrap_or_default();
         install(program, &stage.join("usr/bin").join(name))?;
     }
-    for program in [&programs.updatectl, &programs.rocket] {
-        generate(job, &stage, program)?;
+    install(&programs.programs, &stage.join("usr").join(PROGRAMS))?;
+    for name in NAMES {
+        let link = stage.join("usr/bin").join(name);
+        std::os::unix::fs::symlink(Path::new("..").join(PROGRAMS), &link)
+            .with_context(|| format!("linking {}", link.display()))?;
+    }
+    generate(job, &stage, &programs.rocket, "rocket")?;
+    for name in ["locksmithctl", "updatectl"] {
+        generate(job, &stage, &programs.programs, name)?;
     }
     let root = "usr/share/ballast/tuf/root.json";
     fs::create_dir_all(stage.join("usr/share/ballast/tuf"))?;
@@ -111,11 +116,17 @@ pub fn make(job: &Job, tree: &Path, programs: &Programs) -> Result<PathBuf> {
 }
 
 /// Manual pages and shell completions, written by the program that they are about.
-fn generate(job: &Job, stage: &Path, program: &Path) -> Result<()> {
+fn generate(job: &Job, stage: &Path, program: &Path, name: &str) -> Result<()> {
     let tools = job.tools.clone();
-    let mut command = tools.command(&program.display().to_string());
+    let mut command = tools.command("bash");
     command
-        .args(["generate", "--dir"])
+        .args([
+            "-c",
+            r#"exec -a "$1" "$2" generate --dir "$3""#,
+            "bash",
+            name,
+        ])
+        .arg(program)
         .arg(stage.join("usr/share"));
     run_logged(&mut command, "generate")
 }

@@ -1,37 +1,5 @@
-//! Shows and controls how this host is updated: a client of `org.ballast.Update1`.
+//! Shows and controls how this host is updated.
 
-use std::io::{IsTerminal as _, stderr, stdout};
-use std::process::ExitCode;
-
-use clap::Parser as _;
-use daemon::log;
-use daemon::policy::Roots;
-use update_engine::client::{self, Args, ClientError, Output};
-
-/// Exit status: see the man page.
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> ExitCode {
-    let args = Args::parse();
-    let is_terminal = stderr().is_terminal();
-    let mut output = Output {
-        data: &mut stdout(),
-        talk: &mut stderr(),
-        is_terminal,
-        json: args.json,
-    };
-    match run(&args, &mut output).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("updatectl: {}", log::chain(&error));
-            ExitCode::from(error.status())
-        }
-    }
-}
-
-async fn run(args: &Args, output: &mut Output<'_>) -> Result<(), ClientError> {
-    if let Some(result) = client::run_offline(&args.verb, &Roots::default(), output) {
-        return result;
-    }
-    let connection = zbus::Connection::system().await?;
-    client::run(&args.verb, &connection, output).await
+fn main() -> std::process::ExitCode {
+    update_engine::programs::updatectl::main()
 }
