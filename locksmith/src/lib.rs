@@ -3,6 +3,7 @@
 
 pub mod classic;
 pub mod etcd;
+pub mod fleet_lock;
 pub mod lock;
 pub mod record;
 pub mod semaphore;
