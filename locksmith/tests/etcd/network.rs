@@ -39,17 +39,17 @@ impl Network {
         ip(&format!("netns add {own}"));
         ip(&format!("-n {own} link set lo up"));
         ip(&format!(
-            "-n {hub} link add m{member} type veth peer name up netns {own}"
+            "-n {hub} link add m{member} type veth peer name uplink netns {own}"
         ));
         ip(&format!(
             "-n {hub} addr add 10.77.{member}.1/24 dev m{member}"
         ));
         ip(&format!("-n {hub} link set m{member} up"));
         ip(&format!(
-            "-n {own} addr add {}/24 dev up",
+            "-n {own} addr add {}/24 dev uplink",
             self.address(member)
         ));
-        ip(&format!("-n {own} link set up up"));
+        ip(&format!("-n {own} link set uplink up"));
         ip(&format!("-n {own} route add default via 10.77.{member}.1"));
     }
 
@@ -70,13 +70,13 @@ impl Network {
 
     /// Nothing gets through to and from the member any more, and nobody is told.
     pub fn cut(&self, member: usize) {
-        ip(&format!("-n {} link set up down", self.namespace(member)));
+        ip(&format!("-n {} link set uplink down", self.namespace(member)));
     }
 
     /// It does again.
     pub fn heal(&self, member: usize) {
         let own = self.namespace(member);
-        ip(&format!("-n {own} link set up up"));
+        ip(&format!("-n {own} link set uplink up"));
         ip(&format!(
             "-n {own} route replace default via 10.77.{member}.1"
         ));
