@@ -1,7 +1,7 @@
 //! Asking a server.
 
 use std::error::Error as StdError;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -33,10 +33,8 @@ pub struct FleetOptions {
     pub url: Url,
     /// The hosts this one shares the lock with.
     pub group: GroupName,
-    /// Authorities that are believed, instead of the host's.
+    /// Authorities that are believed beside the host's.
     pub ca: Option<PathBuf>,
-    /// By what the host is known there, instead of what it is known by here.
-    pub id: Option<Text<117>>,
 }
 
 /// A lock that a FleetLock server keeps.
@@ -82,8 +80,9 @@ impl FleetLock {
 
     async fn ask(&self, verb: Verb, id: &HolderId) -> Result<Said, LockError> {
         let group = self.options.group.clone();
-        let own = || Text::clip(id.as_str());
-        let id = self.options.id.clone().unwrap_or_else(own);
+        // A machine ID is not told; what else a policy names is told as it is.
+        let derived = super::identity(id.as_str());
+        let id = Text::clip(derived.as_deref().unwrap_or(id.as_str()));
         let body = ClientParams { id, group }.print();
         let body = body.map_err(|error| LockError::Asked(error.to_string()))?;
         let url = self.options.url.join(verb.path());
@@ -150,12 +149,24 @@ async fn bounded(mut answer: Response) -> Result<Vec<u8>, reqwest::Error> {
 fn authorities(
     options: &FleetOptions,
 ) -> Result<Vec<Certificate>, Box<dyn StdError + Send + Sync>> {
+    let mut all = Vec::new();
     if options.url.scheme() != "https" {
-        return Ok(Vec::new());
+        return Ok(all);
     }
-    let path = options.ca.clone().unwrap_or_else(|| AUTHORITIES.into());
+    if let Some(path) = &options.ca {
+        all = certificates(path)?;
+    }
+    match certificates(AUTHORITIES.as_ref()) {
+        Ok(system) => all.extend(system),
+        Err(error) if all.is_empty() => return Err(error),
+        Err(_) => {}
+    }
+    Ok(all)
+}
+
+fn certificates(path: &Path) -> Result<Vec<Certificate>, Box<dyn StdError + Send + Sync>> {
     let named = |error: &dyn StdError| format!("{}: {error}", path.display());
-    let pem = std::fs::read(&path).map_err(|error| named(&error))?;
+    let pem = std::fs::read(path).map_err(|error| named(&error))?;
     Certificate::from_pem_bundle(&pem).map_err(|error| named(&error).into())
 }
 

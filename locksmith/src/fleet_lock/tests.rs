@@ -36,7 +36,6 @@ fn client(url: &str, ca: Option<&Path>) -> FleetLock {
         url: url.parse().unwrap(),
         group: group(),
         ca: ca.map(Path::to_path_buf),
-        id: None,
     };
     FleetLock::open(options).unwrap()
 }
@@ -126,6 +125,18 @@ async fn the_client_gets_and_gives_back_the_lock_of_a_faithful_server() {
     ));
     assert_eq!(a.view().await.unwrap(), None);
     assert!(a.operator().is_none());
+}
+
+#[tokio::test]
+async fn a_machine_id_is_not_told() {
+    let (address, holders) = faithful(1).await;
+    let mut host = client(&format!("http://{address}/base"), None);
+    let machine = claim("dc62f5ae9a3a4d8a8cd0b2a1fbbd1d43");
+    host.acquire(&machine).await.unwrap();
+    let told = "91207b7f20d74871ba8488f22b80258e";
+    assert_eq!(*holders.lock().unwrap(), [told]);
+    host.release(&machine.id).await.unwrap();
+    assert!(holders.lock().unwrap().is_empty());
 }
 
 /// A server that answers every request with these bytes.
