@@ -38,7 +38,7 @@ const NEEDS: [Need; 4] = [
     },
     Need {
         program: "protoc",
-        package: "protobuf-compiler",
+        package: "protobuf-compiler libprotobuf-dev",
         why: "to compile what locksmith says to etcd",
     },
 ];

@@ -18,7 +18,7 @@ use crate::host::{self, Mirrors, SuiteState};
 pub const SUITE: &str = "trixie";
 
 /// What is installed on top of a minimal Debian system, and why.
-const PACKAGES: [&str; 23] = [
+const PACKAGES: [&str; 24] = [
     // the system tree
     "debian-archive-keyring",
     "mkosi",
@@ -39,6 +39,8 @@ const PACKAGES: [&str; 23] = [
     // Rust programs for the image are linked here, against the image's libc
     "gcc",
     "libc6-dev",
+    // protoc, and the files that definitions of others include
+    "libprotobuf-dev",
     "protobuf-compiler",
     // virtual machines
     "openssh-client",

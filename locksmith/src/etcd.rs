@@ -12,6 +12,7 @@
 //! answer given here rests on a write of its own.
 
 mod client;
+mod error;
 mod keys;
 mod operator;
 mod queue;
@@ -28,7 +29,7 @@ use crate::lock::{
     Answer, Brake, Claim, Grant, GroupName, HolderId, Lock, LockError, Operator, Released, Report,
     SHOWN, Standing, View, Wait, Waiter,
 };
-use crate::record::{Document, Holder, RecordError};
+use crate::record::{Document, Holder};
 use crate::semaphore::{self, Asked, Place, Verdict};
 
 pub use client::{Client, Options};
@@ -40,6 +41,7 @@ pub use store::{
     Revision, Store, StoreError, Txn,
 };
 
+use error::{check, damaged, twin};
 use queue::Queued;
 use silent::Silent;
 use wait::Waits;
@@ -74,6 +76,7 @@ pub struct EtcdLock<S = Client, C = HostClock> {
     keys: Keys,
     brake_threshold: u32,
     expire_after: Option<Duration>,
+    place: Duration,
     queued: Option<Queued>,
     waits: Option<Waits>,
     silent: Silent,
@@ -114,9 +117,20 @@ impl<S: Store, C: Clock> EtcdLock<S, C> {
             keys: Keys::new(terms.group),
             brake_threshold: terms.brake_threshold,
             expire_after: terms.expire_after.map(|long| long.max(MIN_EXPIRE_AFTER)),
+            place: TTL,
             queued: None,
             waits: None,
             silent: Silent::default(),
+        }
+    }
+
+    /// A lock for hosts that are not connected while they wait: a place in the queue is kept
+    /// for `long` after the host has asked.
+    #[must_use]
+    pub fn keeping_places_for(self, long: Duration) -> Self {
+        Self {
+            place: long,
+            ..self
         }
     }
 
@@ -373,53 +387,5 @@ impl<S: Store, C: Clock> Lock for EtcdLock<S, C> {
 
     fn operator(&mut self) -> Option<&mut dyn Operator> {
         Some(self)
-    }
-}
-
-/// What would not be read again must not be written.
-fn check(claim: &Claim) -> Result<(), LockError> {
-    for version in [&claim.from, &claim.to].into_iter().flatten() {
-        crate::record::check_version(version)
-            .map_err(|why| LockError::Asked(format!("asking for {version}: {why}")))?;
-    }
-    Ok(())
-}
-
-fn damaged(key: &str, source: RecordError) -> LockError {
-    LockError::Content {
-        key: key.to_owned(),
-        advice: "read it with `etcdctl get`; while no host is rebooting it may be deleted, and \
-                 starts anew",
-        source: source.into(),
-    }
-}
-
-fn twin(claim: &Claim, holder: &Holder) -> LockError {
-    LockError::Asked(format!(
-        "{} holds the lock already as {}, and this host is {}: two hosts have the same ID; give \
-         this one a machine ID of its own, or, if it was renamed while it held the lock, unlock \
-         that ID first",
-        claim.id, holder.claim.host, claim.host
-    ))
-}
-
-impl From<StoreError> for LockError {
-    fn from(error: StoreError) -> Self {
-        let StoreError {
-            fault,
-            server,
-            source,
-        } = error;
-        match fault {
-            Fault::Unreachable => Self::Unreachable { server, source },
-            Fault::NoLeader => Self::NoLeader { server, source },
-            Fault::Denied => Self::NotAllowed {
-                server,
-                check: "certificate, key, user and password in `[reboot.etcd]`, and in etcd the \
-                        role, which needs readwrite for the prefix /ballast/locksmith/",
-                source,
-            },
-            Fault::Failed | Fault::NoLease => Self::Failed { server, source },
-        }
     }
 }

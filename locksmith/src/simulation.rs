@@ -9,6 +9,7 @@ mod defect;
 mod faults;
 mod host;
 mod ledger;
+mod memory;
 mod model;
 mod network;
 mod operator;
@@ -21,6 +22,7 @@ use std::time::Duration;
 
 pub use defect::Defect;
 pub use ledger::Violation;
+pub use memory::Memory;
 
 use faults::Fault;
 use host::Host;

@@ -70,22 +70,28 @@ impl Client {
         })
     }
 
-    /// Asks one endpoint after the other, each once, until one answers.
+    /// Asks one endpoint after the other, each once, until one answers. A refusal may be
+    /// that of a token or a certificate whose time is over: then there is one try more,
+    /// as all of them on a new connection.
     async fn ask<T, F>(&self, ask: impl Fn(etcd_client::Client) -> F) -> Result<T, StoreError>
     where
         F: Future<Output = Result<T, Error>>,
     {
-        let mut tried = 1;
+        let mut left = self.options.endpoints.len();
+        let mut was_refused = false;
         loop {
             let (endpoint, answer) = self.ask_one(&ask).await;
             let error = match answer {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
-            if fault::is_final(error.fault) || tried >= self.options.endpoints.len() {
+            left -= 1;
+            if error.fault == Fault::Denied && !was_refused {
+                (left, was_refused) = (left + 1, true);
+            }
+            if fault::is_final(error.fault) || left == 0 {
                 return Err(error);
             }
-            tried += 1;
             self.turn_from(endpoint).await;
         }
     }
@@ -130,6 +136,23 @@ impl Client {
         };
         let client = made.map(|link| turn.link.insert(link).client());
         (endpoint, client)
+    }
+
+    async fn watch_once(&self, key: &str, after: Revision) -> Result<(), StoreError> {
+        let options = WatchOptions::new().with_start_revision(after + 1);
+        let (endpoint, linked) = self.linked().await;
+        let server = self.options.endpoints[endpoint].clone();
+        let watched = match linked {
+            Ok(client) => watch(client, key, options, &server).await,
+            Err(error) => Err(error),
+        };
+        if watched
+            .as_ref()
+            .is_err_and(|error| fault::ends_link(error.fault))
+        {
+            self.turn_from(endpoint).await;
+        }
+        watched
     }
 
     /// The turn goes on, unless it did already.
@@ -186,20 +209,12 @@ impl Store for Client {
     }
 
     async fn watch(&self, key: &str, after: Revision) -> Result<(), StoreError> {
-        let options = WatchOptions::new().with_start_revision(after + 1);
-        let (endpoint, linked) = self.linked().await;
-        let server = self.options.endpoints[endpoint].clone();
-        let watched = match linked {
-            Ok(client) => watch(client, key, options, &server).await,
-            Err(error) => Err(error),
-        };
-        if watched
-            .as_ref()
-            .is_err_and(|error| fault::ends_link(error.fault))
-        {
-            self.turn_from(endpoint).await;
+        let watched = self.watch_once(key, after).await;
+        // As in `ask`.
+        match watched {
+            Err(error) if error.fault == Fault::Denied => self.watch_once(key, after).await,
+            other => other,
         }
-        watched
     }
 
     async fn lease(&self, ttl: Duration) -> Result<Lease, StoreError> {

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::wait::Waits;
 use super::{
-    Clock, Committed, Compare, Current, EtcdLock, Fault, Kept, Lease, Listing, Op, Query, Revision,
-    Store, Txn,
+    Clock, Committed, Compare, Current, EtcdLock, Kept, Lease, Listing, Op, Query, Revision, Store,
+    Txn,
 };
 use crate::lock::{Claim, HolderId, LockError, SHOWN, Waiter};
 use crate::semaphore::{Place, Verdict};
@@ -103,7 +103,7 @@ impl<S: Store, C: Clock> EtcdLock<S, C> {
 
     async fn enter(&mut self, claim: &Claim) -> Result<Queued, LockError> {
         let kept = self.clock.monotonic();
-        let lease = self.store.lease(TTL).await;
+        let lease = self.store.lease(self.place).await;
         let lease = self.heard(lease)?;
         let created = self.put_waiter(claim, lease).await?;
         let queued = Queued {
@@ -121,37 +121,30 @@ impl<S: Store, C: Clock> EtcdLock<S, C> {
     /// place, and is bound to the new lease.
     async fn put_waiter(&mut self, claim: &Claim, lease: Lease) -> Result<Revision, LockError> {
         let key = self.keys.waiter(&claim.id);
-        let waiter = Waiter {
+        let mut waiter = Waiter {
             claim: claim.clone(),
             since: self.clock.wall(),
         };
-        let value = waiter
-            .print()
-            .map_err(|source| super::damaged(&key, source))?;
-        let put = |compare| Txn {
-            compare,
-            then: vec![Op::Put {
-                key: key.clone(),
-                value: value.clone(),
-                lease: Some(lease),
-            }],
-        };
-        let new = vec![Compare::Created(key.clone(), 0)];
-        let made = self.store.commit(&put(new)).await;
+        let new = put(&key, 0, &waiter, lease)?;
+        let made = self.store.commit(&new).await;
         if let Committed::Yes(revision) = self.heard(made)? {
             return Ok(revision);
         }
-        let bound = self.store.commit(&put(Vec::new())).await;
-        self.heard(bound)?;
         let read = self.store.get(&key).await;
-        match self.heard(read)?.entry {
-            Some(entry) => Ok(entry.created),
-            None => Err(LockError::from(super::StoreError {
-                fault: Fault::Unreachable,
-                server: key,
-                source: "it went as soon as it was made".into(),
-            })),
+        if let Some(entry) = self.heard(read)?.entry {
+            if let Ok(known) = Waiter::parse(&entry.value) {
+                waiter.since = known.since;
+            }
+            let bind = put(&key, entry.created, &waiter, lease)?;
+            let bound = self.store.commit(&bind).await;
+            if self.heard(bound)? != Committed::No {
+                return Ok(entry.created);
+            }
         }
+        Err(LockError::Failed {
+            server: key,
+            source: "the place in the queue went as soon as it was found".into(),
+        })
     }
 
     /// The host's place among those who wait.
@@ -169,4 +162,20 @@ impl<S: Store, C: Clock> EtcdLock<S, C> {
                 .max(SHOWN + 1),
         }
     }
+}
+
+/// Writes a host's key if it came to be at `created`.
+fn put(key: &str, created: Revision, waiter: &Waiter, lease: Lease) -> Result<Txn, LockError> {
+    let value = waiter
+        .print()
+        .map_err(|source| super::damaged(key, source))?;
+    let key = key.to_owned();
+    Ok(Txn {
+        compare: vec![Compare::Created(key.clone(), created)],
+        then: vec![Op::Put {
+            key,
+            value,
+            lease: Some(lease),
+        }],
+    })
 }

@@ -1,6 +1,7 @@
 //! What the lock needs of etcd, and no more: whatever offers it can keep the lock.
 
 use std::error::Error as StdError;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -161,6 +162,33 @@ pub trait Store: Send + Sync {
 
     /// Renews a lease.
     async fn keep(&self, lease: Lease) -> Result<Kept, StoreError>;
+}
+
+#[async_trait]
+impl<S: Store + ?Sized> Store for Arc<S> {
+    async fn get(&self, key: &str) -> Result<Read, StoreError> {
+        (**self).get(key).await
+    }
+
+    async fn list(&self, prefix: &str, query: Query) -> Result<Listing, StoreError> {
+        (**self).list(prefix, query).await
+    }
+
+    async fn commit(&self, txn: &Txn) -> Result<Committed, StoreError> {
+        (**self).commit(txn).await
+    }
+
+    async fn watch(&self, key: &str, after: Revision) -> Result<(), StoreError> {
+        (**self).watch(key, after).await
+    }
+
+    async fn lease(&self, ttl: Duration) -> Result<Lease, StoreError> {
+        (**self).lease(ttl).await
+    }
+
+    async fn keep(&self, lease: Lease) -> Result<Kept, StoreError> {
+        (**self).keep(lease).await
+    }
 }
 
 /// The clocks of a host.
