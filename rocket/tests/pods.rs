@@ -15,6 +15,8 @@ mod killed;
 mod many;
 #[path = "pods/networks.rs"]
 mod networks;
+#[path = "pods/options.rs"]
+mod options;
 #[path = "pods/steps.rs"]
 mod steps;
 #[path = "pods/verbs.rs"]

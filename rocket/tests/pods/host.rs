@@ -172,6 +172,26 @@ impl Host {
         assert_eq!(now, *before, "{what}");
     }
 
+    /// What there is once devices of pods that have ended are gone: the kernel takes its time.
+    pub fn settled(&self) -> Traces {
+        loop {
+            let now = self.traces();
+            let is_of_a_pod = |link: &str| {
+                let pod = |file: &PathBuf| {
+                    let uuid = file.strip_prefix("data/pods/running").ok();
+                    uuid.is_some_and(|uuid| uuid.to_string_lossy().starts_with(&link[2..]))
+                };
+                now.files.iter().any(pod)
+            };
+            let left = |link: &&String| link.starts_with("rk") && !is_of_a_pod(link);
+            let Some(link) = now.links.iter().find(left) else {
+                return now;
+            };
+            assert!(is_ready(self.devices.as_fd()), "{link} is left");
+            let _ = self.devices.recv_from_full();
+        }
+    }
+
     /// Waits until nobody is at work on pods that were not there, and their apps have ended for
     /// the kernel too.
     pub fn until_apps_ended(&self, before: &Traces) {

@@ -25,7 +25,7 @@ impl<'a> Killing<'a> {
                 words,
                 follow: Follow::Program,
             },
-            before: host.traces(),
+            before: host.settled(),
             companion,
         }
     }

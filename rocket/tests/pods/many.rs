@@ -9,7 +9,7 @@ fn five_hundred_pods_that_ran_and_were_collected_leave_nothing() {
     on_a_host(|host| {
         let mut companion = host.companion();
         host.does(&["gc", "--grace-period=0s"]);
-        let before = host.traces();
+        let before = host.settled();
         for number in 0..500 {
             let port = format!("127.0.0.1:{}:80", 10_000 + number);
             let options = match number % 5 {
@@ -34,7 +34,7 @@ fn pods_that_run_at_once_have_an_address_each_and_leave_nothing() {
     on_a_host(|host| {
         let companion = host.companion();
         host.does(&["gc", "--grace-period=0s"]);
-        let before = host.traces();
+        let before = host.settled();
         let words = host.run(&[], &["--", "sh", "-c", "ip -4 -o addr show eth0; cat"]);
         let mut pods: Vec<Child> = (0..50)
             .map(|_| {

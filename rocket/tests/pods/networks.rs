@@ -58,7 +58,7 @@ fn held(host: &Host) -> usize {
         .count()
 }
 
-fn run<'a>(host: &'a Host) -> Vec<&'a str> {
+fn run(host: &Host) -> Vec<&str> {
     host.run(&["--net=lan"], &["--", "true"])
 }
 
