@@ -10,7 +10,8 @@
 //! - [`lock`]: what a group's lock can be asked; [`locks`]: from the policy to one;
 //! - [`record`], [`semaphore`]: what a group keeps, and deciding about it; [`classic`]: what
 //!   it had before;
-//! - [`etcd`]: the lock there.
+//! - [`etcd`]: the lock there; [`fleet_lock`]: the lock at a server, and such a server,
+//!   which [`serve`] runs.
 
 pub mod bus;
 pub mod classic;
@@ -27,6 +28,7 @@ pub mod machine;
 pub mod plan;
 pub mod record;
 pub mod semaphore;
+pub mod serve;
 pub mod sessions;
 pub mod settings;
 pub mod state;

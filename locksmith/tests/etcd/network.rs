@@ -70,7 +70,10 @@ impl Network {
 
     /// Nothing gets through to and from the member any more, and nobody is told.
     pub fn cut(&self, member: usize) {
-        ip(&format!("-n {} link set uplink down", self.namespace(member)));
+        ip(&format!(
+            "-n {} link set uplink down",
+            self.namespace(member)
+        ));
     }
 
     /// It does again.
