@@ -21,7 +21,7 @@ pub const SELECTOR_TARGET: &str = "x86_64-unknown-uefi";
 const HOST_TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// What the programs are compiled from, and the profile and versions that they share.
-const SOURCES: [&str; 18] = [
+const SOURCES: [&str; 20] = [
     "Cargo.toml",
     "Cargo.lock",
     ".cargo/config.toml",
@@ -32,6 +32,8 @@ const SOURCES: [&str; 18] = [
     "daemon/src",
     "ignition/Cargo.toml",
     "ignition/src",
+    "locksmith/Cargo.toml",
+    "locksmith/src",
     "rocket/Cargo.toml",
     "rocket/src",
     "update-engine/Cargo.toml",
@@ -54,18 +56,24 @@ pub struct Programs {
     pub update_engine: PathBuf,
     /// How people talk to it.
     pub updatectl: PathBuf,
+    /// The daemon that decides when a host reboots.
+    pub locksmithd: PathBuf,
+    /// How people talk to it.
+    pub locksmithctl: PathBuf,
     /// The container runtime.
     pub rocket: PathBuf,
 }
 
 impl Programs {
     /// All of them.
-    pub fn all(&self) -> [&Path; 5] {
+    pub fn all(&self) -> [&Path; 7] {
         [
             &self.ignition,
             &self.selector,
             &self.update_engine,
             &self.updatectl,
+            &self.locksmithd,
+            &self.locksmithctl,
             &self.rocket,
         ]
         .map(PathBuf::as_path)
@@ -93,6 +101,8 @@ pub fn build(tools: &Tools, work: &Path) -> Result<Programs> {
         ignition: made.join("ignition"),
         update_engine: made.join("update-engine"),
         updatectl: made.join("updatectl"),
+        locksmithd: made.join("locksmithd"),
+        locksmithctl: made.join("locksmithctl"),
         rocket: made.join("rocket"),
         selector: made.join("selector.efi"),
     })
@@ -140,6 +150,7 @@ fn compile(tools: &Tools, work: &Path) -> Result<Programs> {
     cargo(
         &[
             "--package=ignition",
+            "--package=locksmith",
             "--package=rocket",
             "--package=update-engine",
             "--bins",
@@ -164,6 +175,8 @@ fn compile(tools: &Tools, work: &Path) -> Result<Programs> {
         ignition: host("ignition"),
         update_engine: host("update-engine"),
         updatectl: host("updatectl"),
+        locksmithd: host("locksmithd"),
+        locksmithctl: host("locksmithctl"),
         rocket: host("rocket"),
         selector: target.join(SELECTOR_TARGET).join("release/selector.efi"),
     })
@@ -189,6 +202,7 @@ fn forget_other_clone(target: &Path) -> Result<()> {
                 "bootloader-",
                 "daemon-",
                 "ignition-",
+                "locksmith-",
                 "rocket-",
                 "update-engine-",
             ]

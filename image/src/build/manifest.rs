@@ -89,7 +89,16 @@ fn crates() -> Result<Vec<Package>> {
         .into_iter()
         .map(|package| (text(&package["id"]), package))
         .collect();
-    let ours = |name: &str| ["ignition", "bootloader", "rocket", "update-engine"].contains(&name);
+    let ours = |name: &str| {
+        [
+            "ignition",
+            "bootloader",
+            "locksmith",
+            "rocket",
+            "update-engine",
+        ]
+        .contains(&name)
+    };
     let mut open: Vec<String> = packages
         .iter()
         .filter(|(_, p)| p["source"].is_null() && ours(&text(&p["name"])))

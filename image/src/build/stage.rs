@@ -92,12 +92,18 @@ pub fn make(job: &Job, tree: &Path, programs: &Programs) -> Result<PathBuf> {
         &programs.ignition,
         &programs.update_engine,
         &programs.updatectl,
+        &programs.locksmithd,
+        &programs.locksmithctl,
         &programs.rocket,
     ] {
         let name = program.file_name().unwrap_or_default();
         install(program, &stage.join("usr/bin").join(name))?;
     }
-    for program in [&programs.updatectl, &programs.rocket] {
+    for program in [
+        &programs.updatectl,
+        &programs.locksmithctl,
+        &programs.rocket,
+    ] {
         generate(job, &stage, program)?;
     }
     let root = "usr/share/ballast/tuf/root.json";

@@ -19,6 +19,7 @@ pub fn key(tools: &Tools, state: SuiteState) -> Result<String> {
     key.add_path(&source.join("image/mkosi.conf.d"))?;
     key.add_path(&source.join("image/tree"))?;
     key.add_path(&source.join("update-engine/dist"))?;
+    key.add_path(&source.join("locksmith/dist"))?;
     key.add_path(&source.join("rocket/dist"))?;
     Ok(format!("{}{}", prefix(state), key.finish()))
 }
