@@ -181,10 +181,11 @@ fn holders(document: &Document) -> BTreeSet<String> {
 impl Store for Sabotaged {
     async fn get(&self, key: &str) -> Result<Read, StoreError> {
         let mut read = self.port.get(key).await?;
-        if let Some(entry) = read.entry.as_mut().filter(|_| key.ends_with("/semaphore")) {
-            if let Ok(document) = Document::parse(&entry.value) {
-                entry.value = self.misread(document).print().unwrap_or_default();
-            }
+        if key.ends_with("/semaphore")
+            && let Some(entry) = &mut read.entry
+            && let Ok(document) = Document::parse(&entry.value)
+        {
+            entry.value = self.misread(document).print().unwrap_or_default();
         }
         Ok(read)
     }
