@@ -88,8 +88,7 @@ fn becomes_a_member(vm: &mut Vm, number: usize, etcd: &Etcd) -> Result<()> {
         vm.write_file(&format!("{IDENTITY}/{file}"), content.as_bytes())?;
     }
     let policy = format!(
-        "[reboot]\nstrategy = \"etcd-lock\"\nlogin_grace = \"0s\"\n\
-         windows = [{{ start = \"00:00\", length = \"24h\" }}]\n\
+        "[reboot]\nstrategy = \"etcd-lock\"\nlogin_grace = \"1s\"\nwindows = []\n\
          [reboot.etcd]\nendpoints = [\"{}\"]\ngroup = \"e2e\"\nca = \"{IDENTITY}/ca.crt\"\n\
          certificate = \"{IDENTITY}/node.crt\"\nkey = \"{IDENTITY}/node.key\"\n",
         etcd.url()
