@@ -31,7 +31,6 @@ impl Locks for Network {
 
 /// Where etcd is, and who this host is to it.
 pub fn options(etcd: &Etcd) -> Options {
-    let path = |file: &Option<FilePath>| file.as_ref().map(|file| PathBuf::from(file.as_str()));
     Options {
         endpoints: etcd.endpoints.iter().map(ToString::to_string).collect(),
         ca: path(&etcd.ca),
@@ -45,7 +44,7 @@ pub fn options(etcd: &Etcd) -> Options {
 /// What the policy says about the lock there.
 pub fn terms(etcd: &Etcd) -> Result<Terms, LockError> {
     Ok(Terms {
-        group: group(etcd.group.as_str())?,
+        group: group("reboot.etcd.group", etcd.group.as_str())?,
         brake_threshold: etcd.brake_threshold.get(),
         expire_after: etcd.expire_after.map(|long| long.length().duration()),
     })
@@ -63,18 +62,50 @@ fn fleet_options(fleet_lock: &reboot::FleetLock) -> Result<FleetOptions, LockErr
         })?;
     Ok(FleetOptions {
         url,
-        group: group(fleet_lock.group.as_str())?,
-        ca: fleet_lock
-            .ca
-            .as_ref()
-            .map(|file| PathBuf::from(file.as_str())),
+        group: group("reboot.fleet_lock.group", fleet_lock.group.as_str())?,
+        ca: path(&fleet_lock.ca),
     })
 }
 
-fn group(name: &str) -> Result<GroupName, LockError> {
+fn path(file: &Option<FilePath>) -> Option<PathBuf> {
+    file.as_ref().map(|file| PathBuf::from(file.as_str()))
+}
+
+fn group(key: &'static str, name: &str) -> Result<GroupName, LockError> {
     GroupName::new(name).map_err(|source| LockError::Settings {
-        key: "group",
+        key,
         what: format!("using the group {name:?}"),
         source: source.into(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_policy_names_is_what_is_asked() {
+        let etcd = Etcd {
+            endpoints: vec!["https://10.0.0.1:2379".parse().unwrap()],
+            group: "workers".parse().unwrap(),
+            password_file: Some("/etc/password".parse().unwrap()),
+            ..Etcd::default()
+        };
+        let options = options(&etcd);
+        assert_eq!(options.endpoints, ["https://10.0.0.1:2379"]);
+        assert_eq!(options.password_file, Some("/etc/password".into()));
+        let terms = terms(&etcd).unwrap();
+        assert_eq!(
+            (terms.group.as_str(), terms.brake_threshold),
+            ("workers", 1)
+        );
+        assert_eq!(terms.expire_after, None);
+        let fleet_lock = reboot::FleetLock {
+            url: Some("http://lock.example/below".parse().unwrap()),
+            ..reboot::FleetLock::default()
+        };
+        let options = fleet_options(&fleet_lock).unwrap();
+        assert_eq!(options.url.as_str(), "http://lock.example/below");
+        assert!(Network.open(&Place::FleetLock(fleet_lock)).is_ok());
+    }
 }
