@@ -23,7 +23,7 @@ pub enum Engine {
         booted: bool,
     },
     /// It says this.
-    Says(Says),
+    Says(Box<Says>),
 }
 
 /// The part of its `Describe` that matters here; see `docs/updates.md`.

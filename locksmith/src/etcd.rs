@@ -79,6 +79,7 @@ pub struct EtcdLock<S = Client, C = HostClock> {
     place: Duration,
     queued: Option<Queued>,
     waits: Option<Waits>,
+    listed: Option<(Duration, Listing)>,
     silent: Silent,
 }
 
@@ -120,6 +121,7 @@ impl<S: Store, C: Clock> EtcdLock<S, C> {
             place: TTL,
             queued: None,
             waits: None,
+            listed: None,
             silent: Silent::default(),
         }
     }
@@ -276,7 +278,7 @@ impl<S: Store, C: Clock> EtcdLock<S, C> {
         id: &HolderId,
     ) -> Result<Answer, LockError> {
         self.waits = Some(waits);
-        let queue = self.queue().await?;
+        let queue = self.recent_queue().await?;
         let view = self.view_of(&current.document, &queue);
         let position = self.position(id, &queue);
         Ok(Answer::Waiting(Wait::Queued { position, view }))

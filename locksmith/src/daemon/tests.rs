@@ -384,7 +384,7 @@ pub fn says(version: &str, state: &str, blessed: bool, denied: &[&str]) -> Engin
         "update": { "state": state, "version": "0.2.0", "slot": "b" },
         "denied": denied,
     });
-    Engine::Says(serde_json::from_value(value).unwrap())
+    Engine::Says(Box::new(serde_json::from_value(value).unwrap()))
 }
 
 pub fn armed() -> Engine {

@@ -139,7 +139,7 @@ async fn ask(bus: &Connection) -> Result<Engine, String> {
     let answer = tokio::time::timeout(PATIENCE, daemon.describe()).await;
     match answer.map_err(|_| "it takes too long".to_string())? {
         Ok(text) => match serde_json::from_str(&text) {
-            Ok(says) => Ok(Engine::Says(says)),
+            Ok(says) => Ok(Engine::Says(Box::new(says))),
             Err(error) => Err(format!("its answer: {error}")),
         },
         Err(error) if is_absent(&error) => Ok(Engine::Absent {

@@ -1,7 +1,7 @@
 use super::*;
 
 fn says(text: &str) -> Engine {
-    Engine::Says(serde_json::from_str(text).unwrap())
+    Engine::Says(Box::new(serde_json::from_str(text).unwrap()))
 }
 
 fn running(state: &str, blessed: bool) -> Engine {

@@ -13,6 +13,9 @@ use crate::semaphore::{Place, Verdict};
 /// How long a host that is gone keeps its place, and may hold up those behind it.
 pub const TTL: Duration = Duration::from_secs(180);
 
+/// How long what was read of the queue is recent.
+const RECENT: Duration = Duration::from_secs(30);
+
 /// How often the lease is renewed.
 pub(super) const KEEP: Duration = Duration::from_secs(60);
 
@@ -25,6 +28,8 @@ pub(super) struct Queued {
     created: Revision,
     /// How many there were soon after the host had entered.
     entered: Option<u32>,
+    /// Nobody is before it. Later nobody is either: who comes later is behind.
+    is_first: bool,
     /// When the lease was last renewed, by the monotonic clock.
     pub(super) kept: Duration,
 }
@@ -57,14 +62,20 @@ impl<S: Store, C: Clock> EtcdLock<S, C> {
             return Ok((front, document));
         }
         let queued = self.queued(claim).await?;
+        if queued.is_first {
+            return Ok((front, document));
+        }
         let query = Query::LastBefore(queued.created);
         let before = self.store.list(&self.keys.queue, query).await;
         let before = self.heard(before)?;
         let revision = before.revision;
-        match before.entries.into_iter().next() {
-            Some((key, _)) => Ok((Verdict::Wait, self.key_after(key, revision))),
-            None => Ok((front, document)),
+        if let Some((key, _)) = before.entries.into_iter().next() {
+            return Ok((Verdict::Wait, self.key_after(key, revision)));
         }
+        if let Some(queued) = &mut self.queued {
+            queued.is_first = true;
+        }
+        Ok((front, document))
     }
 
     async fn is_queue_empty(&mut self) -> Result<bool, LockError> {
@@ -111,6 +122,7 @@ impl<S: Store, C: Clock> EtcdLock<S, C> {
             lease,
             created,
             entered: None,
+            is_first: false,
             kept,
         };
         self.queued = Some(queued.clone());
@@ -147,13 +159,29 @@ impl<S: Store, C: Clock> EtcdLock<S, C> {
         })
     }
 
+    /// Those who wait, as they were some time ago at most: the host that is first looks
+    /// at the document each time it changes, and the queue is for people.
+    pub(super) async fn recent_queue(&mut self) -> Result<Listing, LockError> {
+        let now = self.clock.monotonic();
+        let recent = self.listed.take();
+        let recent = recent.filter(|(at, _)| now.saturating_sub(*at) < RECENT);
+        let (at, queue) = match recent {
+            Some(recent) => recent,
+            None => (now, self.queue().await?),
+        };
+        self.listed = Some((at, queue.clone()));
+        Ok(queue)
+    }
+
     /// The host's place among those who wait.
     pub(super) fn position(&mut self, id: &HolderId, queue: &Listing) -> u32 {
         let key = self.keys.waiter(id);
         let shown = queue.entries.iter().zip(1..).find(|((k, _), _)| *k == key);
         let queued = self.queued.as_mut();
+        let is_first = queued.as_ref().is_some_and(|queued| queued.is_first);
         let entered = queued.map(|queued| *queued.entered.get_or_insert(queue.count));
         match (shown, entered) {
+            _ if is_first => 1,
             (Some((_, position)), _) => position,
             // Those who came later do not count, and are not told apart here.
             (None, entered) => entered

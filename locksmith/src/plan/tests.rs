@@ -196,6 +196,9 @@ fn what_was_saved_is_read_again() {
     }
 }
 
+/// What makes other facts of these.
+type Change = fn(&mut Facts);
+
 /// A host that needs a reboot, may, and is well.
 fn ready() -> Facts {
     Facts {
@@ -218,7 +221,7 @@ fn a_reboot_begins_when_it_is_needed_allowed_and_the_host_is_well() {
         ..ready()
     };
     assert_eq!(begin(alone.clone()), Some(Event::BeginAlone(update())));
-    let not: [fn(&mut Facts); 8] = [
+    let not: [Change; 8] = [
         |f| f.need = Known::No,
         |f| f.need = Known::Unknown,
         |f| f.open = false,
@@ -259,7 +262,7 @@ fn what_has_begun_is_called_off_for_a_reason() {
     let asking = Plan::Asking {
         goal: Goal::Reboot(update()),
     };
-    let reasons: [(fn(&mut Facts), Why); 5] = [
+    let reasons: [(Change, Why); 5] = [
         (|f| f.need = Known::No, Why::NotNeeded),
         (
             |f| f.need = Known::Yes(need(Some("0.3.0"), By::Host)),
