@@ -313,7 +313,7 @@ impl<S: Store, C: Clock> Lock for EtcdLock<S, C> {
         self.waits = None;
         loop {
             let current = self.read().await?;
-            let (verdict, waits) = self.turn(&current, claim).await?;
+            let (verdict, waits) = self.turn(&current, claim, &tries).await?;
             match verdict {
                 Verdict::Grant {
                     document,

@@ -122,6 +122,7 @@ mod tests {
         for command in [
             "cargo bench-boot",
             "cargo bench-ignition",
+            "cargo bench-locksmith",
             "cargo bench-rocket",
             "cargo bench-update",
         ] {

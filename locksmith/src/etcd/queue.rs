@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::wait::Waits;
 use super::{
     Clock, Committed, Compare, Current, EtcdLock, Kept, Lease, Listing, Op, Query, Revision, Store,
-    Txn,
+    Tries, Txn,
 };
 use crate::lock::{Claim, HolderId, LockError, SHOWN, Waiter};
 use crate::semaphore::{Place, Verdict};
@@ -50,6 +50,7 @@ impl<S: Store, C: Clock> EtcdLock<S, C> {
         &mut self,
         current: &Current,
         claim: &Claim,
+        tries: &Tries,
     ) -> Result<(Verdict, Waits), LockError> {
         let document = self.document_after(current.revision);
         let first = self.verdict(current, claim, Place::Behind);
@@ -57,8 +58,10 @@ impl<S: Store, C: Clock> EtcdLock<S, C> {
             return Ok((first, document));
         }
         let front = self.verdict(current, claim, Place::Front);
-        let is_free = front != Verdict::Wait;
-        if is_free && self.queued.is_none() && self.is_queue_empty().await? {
+        // Who was beaten once goes the way of the queue: of many that come at once, all but
+        // one would be beaten again and again.
+        let is_free = front != Verdict::Wait && self.queued.is_none() && tries.beaten == 0;
+        if is_free && self.is_queue_empty().await? {
             return Ok((front, document));
         }
         let queued = self.queued(claim).await?;
