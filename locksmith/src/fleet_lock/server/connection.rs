@@ -98,26 +98,34 @@ async fn read(
         let status = StatusCode::METHOD_NOT_ALLOWED;
         return Err(Reply::no(status, "bad_method", "only POST is taken"));
     }
-    let bad = |value: String| Reply::no(StatusCode::BAD_REQUEST, "bad_request", value);
     if request.headers().get(HEADER).map(HeaderValue::as_bytes) != Some(b"true") {
         return Err(bad(format!("the header {HEADER}: true is missing")));
     }
-    let body = Limited::new(request.into_body(), MAX_REQUEST).collect();
-    let body = match timeout(patience, body).await {
-        Ok(Ok(body)) => body.to_bytes(),
-        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
-            let value = format!("more than {MAX_REQUEST} bytes are not taken");
-            return Err(Reply::no(StatusCode::PAYLOAD_TOO_LARGE, "too_large", value));
-        }
-        Ok(Err(_)) => return Err(bad("the body ended early".to_owned())),
-        Err(_) => {
-            let status = StatusCode::REQUEST_TIMEOUT;
-            return Err(Reply::no(status, "too_slow", "the body did not come"));
-        }
-    };
+    let body = body(request.into_body(), patience).await?;
     match ClientParams::parse(&body) {
         Ok(params) => Ok((verb, params)),
         Err(why) => Err(bad(format!("the body cannot be used: {why}"))),
+    }
+}
+
+fn bad(value: String) -> Reply {
+    Reply::no(StatusCode::BAD_REQUEST, "bad_request", value)
+}
+
+async fn body(body: Incoming, patience: Duration) -> Result<Bytes, Reply> {
+    let whole = Limited::new(body, MAX_REQUEST).collect();
+    match timeout(patience, whole).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
+            let value = format!("more than {MAX_REQUEST} bytes are not taken");
+            let status = StatusCode::PAYLOAD_TOO_LARGE;
+            Err(Reply::no(status, "too_large", value))
+        }
+        Ok(Err(_)) => Err(bad("the body ended early".to_owned())),
+        Err(_) => {
+            let status = StatusCode::REQUEST_TIMEOUT;
+            Err(Reply::no(status, "too_slow", "the body did not come"))
+        }
     }
 }
 
