@@ -1,5 +1,6 @@
 //! What locksmith says to systemd, logind and update-engine, on a bus of its own with
 //! stand-ins for these. Needs `dbus-daemon`; without it the test says so and ends.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
