@@ -150,7 +150,7 @@ enum Fate {
 /// Ends when locksmith reboots the host, or has heard that others had to leave a release.
 fn until_decided(version: &str) -> String {
     format!(
-        "while :; do s=$(locksmithctl status --json) || exit; case \"$s\" in \
+        "while :; do s=$(locksmithctl status --json | tr -d ' \\n') && case \"$s\" in \
          *'\"braked\":\"{version}\"'*) echo stays; exit;; \
          *'\"state\":\"draining\"'*|*'\"state\":\"rebooting\"'*) echo goes; exit;; \
          esac; sleep 0.5; done"
@@ -203,7 +203,7 @@ fn holder_that_is_gone(vm: &mut Vm, gone: &mut Vm) -> Result<()> {
 fn without_etcd(vm: &mut Vm) -> Result<()> {
     vm.exec_ok("locksmithctl reboot new memory")?;
     vm.exec_ok(
-        "until locksmithctl status --json | grep -q '\"state\":\"asking\".*\"error\":\"'; \
+        "until locksmithctl status --json | tr -d ' \\n' | grep -q '\"state\":\"asking\".*\"error\":\"'; \
          do sleep 0.5; done",
     )?;
     let blocks = vm.exec_ok("locksmithctl who-blocks")?;
