@@ -4,7 +4,7 @@
 pub use crate::differential::explained::Difference;
 
 /// All of them, in the order of the table.
-const ALL: [Difference; 11] = [
+const ALL: [Difference; 12] = [
     Difference {
         when: "a copy of the table is damaged or missing, or block 0 has no protective MBR, and no partition changes",
         theirs: "leaves it so; without the MBR it sees no table",
@@ -111,6 +111,13 @@ const ALL: [Difference; 11] = [
             "disks/partition/zero_label_there_other_size",
             "disks/partition/zero_label_there_twice",
         ],
+    },
+    Difference {
+        when: "a link without an owner, to what another user owns",
+        theirs: "belongs to that user; an absolute target is looked up in the initrd",
+        ours: "belongs to root",
+        why: "whose a link is does not depend on what it leads to",
+        cases: &["disks/together/a_link_to_what_another_user_owns"],
     },
 ];
 

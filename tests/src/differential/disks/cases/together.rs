@@ -27,8 +27,17 @@ fn made() -> Vec<Case> {
                 {"number": 1, "label": "data", "sizeMiB": 40}, {"number": 2, "label": "swap"}]}],
             "filesystems": [ext4, {"device": "{a}p2", "format": "swap", "label": "swap"}],
             "directories": [{"path": "/var/data/d", "mode": 0o1777, "user": {"id": 1000}}],
-            "links": [{"path": "/var/data/l", "target": "d"}],
+            "links": [{"path": "/var/data/l", "target": "f"}],
             "files": [text("/var/data/f", "in%20it"), text("/var/other", "beside")]}),
+        ),
+        Case::new(
+            "a_link_to_what_another_user_owns",
+            &["empty"],
+            json!({
+            "disks": [{"device": "{a}", "partitions": [{"number": 1}]}],
+            "filesystems": [ext4],
+            "directories": [{"path": "/var/data/d", "user": {"id": 1000}}],
+            "links": [{"path": "/var/data/l", "target": "d"}]}),
         ),
         Case::new(
             "a_kept_disk_gets_a_new_table",
