@@ -32,7 +32,7 @@ pub mod watch;
 
 pub use follow::Follower;
 pub use fragment::Roots;
-pub use length::Length;
+pub use length::{Grace, Length};
 pub use merge::{Entry, Policy, SectionError, load};
 pub use problem::{Origin, Problem, Severity};
 pub use schema::{Schema, Section};

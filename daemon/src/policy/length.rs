@@ -41,15 +41,66 @@ impl FromStr for Length {
     type Err = NotALength;
 
     fn from_str(text: &str) -> Result<Self, NotALength> {
-        let bad = || NotALength(text.to_string());
-        let span: Span = text.parse().map_err(|_| bad())?;
-        let length = span
-            .to_duration(SpanRelativeTo::days_are_24_hours())
-            .map_err(|_| bad())?;
-        match Duration::try_from(length) {
-            Ok(length) if !length.is_zero() => Ok(Self(length)),
-            _ => Err(bad()),
+        match read(text) {
+            Some(length) if !length.is_zero() => Ok(Self(length)),
+            _ => Err(NotALength(text.to_string())),
         }
+    }
+}
+
+fn read(text: &str) -> Option<Duration> {
+    let span: Span = text.parse().ok()?;
+    let length = span.to_duration(SpanRelativeTo::days_are_24_hours()).ok()?;
+    Duration::try_from(length).ok()
+}
+
+/// A length of time that may be none at all: `0s`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Grace(Option<Length>);
+
+impl Grace {
+    /// That long, if it is not zero.
+    pub fn length(self) -> Option<Length> {
+        self.0
+    }
+}
+
+impl From<Length> for Grace {
+    fn from(length: Length) -> Self {
+        Self(Some(length))
+    }
+}
+
+impl fmt::Display for Grace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(length) => length.fmt(f),
+            None => f.write_str("0s"),
+        }
+    }
+}
+
+impl FromStr for Grace {
+    type Err = NotALength;
+
+    fn from_str(text: &str) -> Result<Self, NotALength> {
+        match read(text) {
+            Some(length) if length.is_zero() => Ok(Self(None)),
+            _ => text.parse().map(|length| Self(Some(length))),
+        }
+    }
+}
+
+impl Serialize for Grace {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Grace {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -91,6 +142,17 @@ mod tests {
             let error = text.parse::<Length>().unwrap_err().to_string();
             assert!(error.contains(&format!("{text:?}")), "{error}");
         }
+    }
+
+    #[test]
+    fn only_grace_may_be_none() {
+        for text in ["0s", "0 min"] {
+            let grace: Grace = text.parse().unwrap();
+            assert_eq!((grace.length(), grace.to_string().as_str()), (None, "0s"));
+        }
+        let grace: Grace = "5min".parse().unwrap();
+        assert_eq!(grace.length(), Some(Length::from_secs(300)));
+        assert!("-1s".parse::<Grace>().is_err());
     }
 
     proptest! {

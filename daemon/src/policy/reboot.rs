@@ -9,7 +9,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::{BadValue, Length, Policy, Problem, Schema, Section, Severity};
+use super::{BadValue, Grace, Length, Policy, Problem, Schema, Section, Severity};
 use crate::checked_text;
 
 pub use window::{Day, LONGEST, TimeOfDay, Window, Zone};
@@ -24,7 +24,7 @@ pub struct Reboot {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub windows: Option<Vec<Window>>,
     /// How long whoever is logged in has to get ready.
-    pub login_grace: Length,
+    pub login_grace: Grace,
     /// How long all of the operator's programs before a reboot may take together.
     pub drain_deadline: Length,
 }
@@ -34,7 +34,7 @@ impl Default for Reboot {
         Self {
             strategy: Strategy::Reboot,
             windows: None,
-            login_grace: Length::from_secs(300),
+            login_grace: Length::from_secs(300).into(),
             drain_deadline: Length::from_secs(600),
         }
     }

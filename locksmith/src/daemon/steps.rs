@@ -196,33 +196,38 @@ impl Core {
                 Vec::new()
             }
         };
-        let allowed = self.settings.reboot.login_grace;
         let now = Instant::now();
+        let Some(allowed) = self.settings.reboot.login_grace.length() else {
+            self.tell(&sessions, "now");
+            let open = self.is_open();
+            return self.go_on(Event::GraceOver { open });
+        };
         let Some((grace, _)) = self.step.grace else {
             let until = Timestamp::now().saturating_add(allowed.duration());
             let until = until.unwrap_or(Timestamp::MAX);
             self.step.grace = Some((now + allowed.duration(), until));
-            self.tell(&sessions, allowed);
+            self.tell(&sessions, &format!("in {allowed}"));
             return;
         };
         let left = grace.saturating_duration_since(now);
         if left <= LAST_WORDS && !self.step.told_again {
             self.step.told_again = true;
-            self.tell(&sessions, Length::from_secs(left.as_secs()));
+            let left = Length::from_secs(left.as_secs());
+            self.tell(&sessions, &format!("in {left}"));
         }
     }
 
-    fn tell(&self, sessions: &[Session], left: Length) {
+    fn tell(&self, sessions: &[Session], when: &str) {
         let plan = &self.saved.plan;
         let reason = plan.need().map_or("", |need| need.reason.as_str());
         let message = format!(
-            "{} reboots in {left}: {reason}.\nTo stop this: locksmithctl unlock",
+            "{} reboots {when}: {reason}.\nTo stop this: locksmithctl unlock",
             self.host.name
         );
         let mut users: Vec<_> = sessions.iter().map(|s| s.user.as_str()).collect();
         users.sort_unstable();
         users.dedup();
-        log::info(format!("told {}: reboot in {left}", users.join(", ")));
+        log::info(format!("told {}: reboot {when}", users.join(", ")));
         self.machine.tell(sessions, &message);
     }
 

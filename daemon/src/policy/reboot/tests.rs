@@ -41,7 +41,7 @@ fn every_wrong_value_is_refused_on_its_line() {
             "a strategy: reboot,",
         ),
         (
-            "[reboot]\nlogin_grace = \"0s\"\n".into(),
+            "[reboot]\nlogin_grace = \"-1s\"\n".into(),
             "a length of time",
         ),
         (window("start = \"2:00\", length = \"1h\""), "a time of day"),

@@ -3,11 +3,11 @@
 use std::fmt::Display;
 use std::str::FromStr;
 
-use daemon::policy::Length;
 use daemon::policy::reboot::{
     Day, Endpoint, FilePath, Group, LONGEST, NEEDS, PAIRS, Patience, ServerAddress, Strategy,
     Threshold, TimeOfDay, UserName, Zone,
 };
+use daemon::policy::{Grace, Length};
 use serde_json::{Value, json};
 
 use crate::tools::yaml::{Content, Node};
@@ -164,7 +164,8 @@ fn check_windows(translator: &mut Translator<'_>, reboot: &Node, path: &Path) {
 fn wrong(key: &str, text: &str) -> Option<String> {
     let (section, name) = key.rsplit_once('.').unwrap_or_default();
     match (section, name) {
-        ("update", "poll") | ("reboot", "login_grace" | "drain_deadline") => is::<Length>(text),
+        ("reboot", "login_grace") => is::<Grace>(text),
+        ("update", "poll") | ("reboot", "drain_deadline") => is::<Length>(text),
         ("update", "reboot") if !matches!(text, "off" | "immediately") => {
             Some(format!("expected off or immediately, found {text:?}"))
         }

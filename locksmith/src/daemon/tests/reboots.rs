@@ -124,6 +124,18 @@ async fn people_have_their_time_and_are_told() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn without_grace_people_are_told_and_that_is_all() {
+    let rig = Rig::new(&LOCKED.replace("[reboot]\n", "[reboot]\nlogin_grace = \"0s\"\n"));
+    rig.login();
+    let mut daemon = rig.start();
+    daemon.engine.send_replace(armed());
+    daemon.reaches("rebooting").await;
+    let told = rig.machine.told.lock().unwrap().clone();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].contains("web-1 reboots now: 0.2.0"), "{told:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn whoever_logs_out_ends_the_grace() {
     let rig = Rig::new(&LOCKED.replace("[reboot]\n", "[reboot]\nlogin_grace = \"10h\"\n"));
     rig.login();
