@@ -250,6 +250,11 @@ impl Tools {
         command
     }
 
+    /// Where this host sees a file of the tree: `path` is that inside.
+    pub fn file(&self, path: &str) -> PathBuf {
+        self.root.join(path.trim_start_matches('/'))
+    }
+
     /// A name that changes when the tools change; part of cache keys.
     pub fn id(&self) -> String {
         let name = self.root.file_name().unwrap_or_default();

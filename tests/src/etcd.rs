@@ -27,6 +27,12 @@ const START: Duration = Duration::from_secs(30);
 /// What it says when it answers.
 const READY: &str = "ready to serve client requests";
 
+/// The tree with it; made once.
+pub fn tools(tools: &Tools) -> Result<Tools> {
+    let tools = tools.with_packages(&PACKAGES);
+    tools.context("making a tree with etcd")
+}
+
 /// It forgets everything when it is dropped.
 pub struct Etcd {
     tools: Tools,
@@ -39,9 +45,7 @@ pub struct Etcd {
 impl Etcd {
     /// Starts one without content.
     pub fn start(context: &Context) -> Result<Self> {
-        let tools = &context.prepared().tools;
-        let tools = tools.with_packages(&PACKAGES);
-        let tools = tools.context("making a tree with etcd")?;
+        let tools = tools(&context.prepared().tools)?;
         let dir = context.file("etcd");
         fs::create_dir(&dir).context("making a directory for etcd")?;
         let authority = Authority::new()?;

@@ -145,14 +145,17 @@ fn run(cli: &Cli) -> Result<bool> {
     if plan.containers {
         report.add(
             plan::CONTAINERS,
-            runner::step(|| on_host::run(On::EveryRun)),
+            runner::step(|| on_host::containers(On::EveryRun)),
         );
     }
     if plan.many_containers {
         report.add(
             plan::MANY_CONTAINERS,
-            runner::step(|| on_host::run(On::ByName)),
+            runner::step(|| on_host::containers(On::ByName)),
         );
+    }
+    if plan.lock {
+        report.add(plan::LOCK, runner::step(on_host::lock));
     }
     if let Some((prepared, results)) = prepared {
         let workers = cli.workers.map_or_else(default_workers, usize::from);

@@ -1,4 +1,5 @@
-//! rocket's tests that make containers on this host, without a virtual machine.
+//! Tests that change this host for a while, without a virtual machine: rocket's, which make
+//! containers, and locksmith's, which cut a cluster of etcd into pieces.
 
 use std::fs;
 use std::path::Path;
@@ -6,12 +7,21 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 use image::host::{self, Need, capture};
+use image::tools::Tools;
 use object::read::{File as Binary, Object as _};
 
+use crate::etcd;
 use crate::report::End;
 
-/// What these tests call.
+const IP: Need = Need {
+    program: "ip",
+    package: "iproute2",
+    why: "to make networks and look at them",
+};
+
+/// What containers' tests call.
 const NEEDS: [Need; 4] = [
+    IP,
     Need {
         program: "busybox",
         package: "busybox-static",
@@ -27,11 +37,6 @@ const NEEDS: [Need; 4] = [
         package: "nftables",
         why: "to have ports of pods",
     },
-    Need {
-        program: "ip",
-        package: "iproute2",
-        why: "to look at the network of pods",
-    },
 ];
 
 /// What takes minutes has this in its name.
@@ -46,13 +51,36 @@ pub enum On {
     ByName,
 }
 
-/// Runs the tests, if this host can.
-pub fn run(on: On) -> End {
+/// Runs the tests of the lock in real etcd, if this host can.
+pub fn lock() -> End {
+    if !host::is_root() {
+        return End::Skipped("networks are made as root only".to_owned());
+    }
+    let mut unshare = Command::new("unshare");
+    if let Err(error) = capture(unshare.args(["--net", "--mount", "true"])) {
+        return End::Skipped(format!("this host makes no namespaces: {error:#}"));
+    }
+    if let Err(error) = host::ensure(&[IP]) {
+        return End::Skipped(format!("{error:#}"));
+    }
+    test_the_lock().into()
+}
+
+fn test_the_lock() -> Result<()> {
+    let etcd = etcd::tools(&Tools::ensure()?)?.file("/usr/bin/etcd");
+    let mut cargo = host::cargo();
+    cargo.env("ETCD", etcd);
+    cargo.args(["test", "--package", "locksmith", "--features", "real-etcd"]);
+    cargo_test(cargo.args(["--test", "etcd", "--quiet"]))
+}
+
+/// Runs the tests of containers, if this host can.
+pub fn containers(on: On) -> End {
     if let Some(why) = refusal() {
         return End::Skipped(why);
     }
     match ready() {
-        Ok(None) => cargo_test(on).into(),
+        Ok(None) => test_containers(on).into(),
         Ok(Some(why)) => End::Skipped(why),
         Err(error) => End::Failed(error),
     }
@@ -102,18 +130,21 @@ fn ready() -> Result<Option<String>> {
     }))
 }
 
-fn cargo_test(on: On) -> Result<()> {
+fn test_containers(on: On) -> Result<()> {
     let mut cargo = host::cargo();
     cargo.args(["test", "--package", "rocket", "--features", "containers"]);
     cargo.args(["--test", "oci", "--test", "pods", "--quiet", "--"]);
-    cargo.args(filter(on));
+    cargo_test(cargo.args(filter(on)))
+}
+
+fn cargo_test(cargo: &mut Command) -> Result<()> {
     let status = cargo
         .current_dir(image::build::source_dir())
         .stdin(Stdio::null())
         .status()
         .context("starting cargo test")?;
     if !status.success() {
-        bail!("cargo test of rocket's containers failed ({status})");
+        bail!("cargo test failed ({status})");
     }
     Ok(())
 }

@@ -20,6 +20,11 @@ pub const MANY_CONTAINERS: &str = "containers_five_hundred_in_a_row_leave_nothin
 const MANY_CLAIM: &str = "Of 500 pods that ran on this host and were collected there is no mount, \
     control group, address or namespace left. By name only.";
 
+/// Name of the step that takes locks in real etcd, and its claim.
+pub const LOCK: &str = "lock_in_real_etcd_is_never_held_by_too_many";
+const LOCK_CLAIM: &str = "Three members of etcd are killed, stopped and cut off while hosts \
+    contend for a lock; who may use it is told by certificate or password.";
+
 /// What one run of the program does.
 pub struct Plan {
     /// Whether `cargo test` is run.
@@ -30,6 +35,8 @@ pub struct Plan {
     pub containers: bool,
     /// Whether many are.
     pub many_containers: bool,
+    /// Whether locks are taken in real etcd.
+    pub lock: bool,
     /// The scenarios, in the order in which they start.
     pub scenarios: Vec<Scenario>,
 }
@@ -48,6 +55,7 @@ impl Plan {
             differential: wanted(DIFFERENTIAL),
             containers: wanted(CONTAINERS),
             many_containers: filter.is_some() && wanted(MANY_CONTAINERS),
+            lock: wanted(LOCK),
             scenarios,
         }
     }
@@ -65,6 +73,9 @@ impl Plan {
         }
         if self.containers || self.many_containers {
             println!("e2e: containers on this host");
+        }
+        if self.lock {
+            println!("e2e: locks in real etcd");
         }
         println!(
             "e2e: {} scenarios in virtual machines",
@@ -87,6 +98,9 @@ impl fmt::Display for Plan {
         if self.many_containers {
             writeln!(f, "{MANY_CONTAINERS}\n    {MANY_CLAIM}")?;
         }
+        if self.lock {
+            writeln!(f, "{LOCK}\n    {LOCK_CLAIM}")?;
+        }
         for scenario in &self.scenarios {
             writeln!(f, "{}\n    {}", scenario.name, scenario.claim)?;
         }
@@ -104,7 +118,7 @@ mod tests {
         let plan = Plan::of(None);
         let names: BTreeSet<_> = plan.scenarios.iter().map(|s| s.name).collect();
         assert_eq!(names.len(), plan.scenarios.len());
-        assert!(plan.unit && plan.differential && plan.containers);
+        assert!(plan.unit && plan.differential && plan.containers && plan.lock);
         assert!(!plan.many_containers && plan.scenarios.len() > 10);
         for scenario in &plan.scenarios {
             assert!(scenario.claim.ends_with('.'), "{}", scenario.name);

@@ -16,7 +16,7 @@ use crate::repository::Repository;
 use crate::scenario::{Scenario, scenario};
 use crate::trial::{BROKEN_VERSION, TRIAL_VERSION, VERSION};
 
-use super::update::blessed;
+use super::update::{blessed, resident};
 
 pub const SCENARIOS: &[Scenario] = &[scenario!(
     a_cluster_takes_releases_one_host_at_a_time,
@@ -53,6 +53,9 @@ fn a_cluster_takes_releases_one_host_at_a_time(context: &Context) -> Result<()> 
             blessed(vm, TRIAL_VERSION, "b")?;
         }
         never_more_than_one(&etcd)?;
+        for vm in fleet.iter_mut() {
+            is_modest(vm)?;
+        }
 
         repository.publish(BROKEN_VERSION)?;
         let fates = each(fleet, meets_the_bad_release)?;
@@ -69,6 +72,17 @@ fn a_cluster_takes_releases_one_host_at_a_time(context: &Context) -> Result<()> 
         drop(etcd);
         without_etcd(second)
     })
+}
+
+/// Most memory that an idle daemon may hold, in KiB.
+const IDLE: u64 = 8 << 10;
+
+/// Fails if the daemon holds much memory while it has nothing to do.
+fn is_modest(vm: &mut Vm) -> Result<()> {
+    let held = resident(vm, "locksmithd.service", "VmRSS")?;
+    println!("     resident memory of the idle locksmithd: {held} KiB");
+    ensure!(held <= IDLE, "the idle locksmithd holds {held} KiB");
+    Ok(())
 }
 
 /// Tells a host apart from the others, and hands it the policy and what it needs.

@@ -133,7 +133,7 @@ fn is_modest(vm: &mut Vm) -> Result<()> {
     // The next poll is seconds away when this one has ended.
     // One by policy may be under way, with which it is refused (4).
     vm.exec_ok("until updatectl check; do test $? = 4 || exit; sleep 0.2; done")?;
-    let held = resident(vm, "VmRSS")?;
+    let held = resident(vm, ENGINE, "VmRSS")?;
     println!("     resident memory of the idle engine: {held} KiB");
     ensure!(held <= IDLE, "the idle engine holds {held} KiB");
     vm.exec_ok("systemd-analyze security --no-pager --threshold=40 update-engine.service")?;
@@ -271,7 +271,7 @@ const PEAK: u64 = 64 << 10;
 
 /// Kills the engine, after a look at the memory that it took.
 fn kill_engine(vm: &mut Vm) -> Result<()> {
-    let peak = resident(vm, "VmHWM")?;
+    let peak = resident(vm, ENGINE, "VmHWM")?;
     ensure!(peak <= PEAK, "the engine took {peak} KiB");
     vm.exec_ok("systemctl kill --signal=KILL update-engine.service")?;
     // What it wrote is still in the guest's memory.
@@ -279,9 +279,11 @@ fn kill_engine(vm: &mut Vm) -> Result<()> {
     Ok(())
 }
 
-/// A line of the engine's `/proc/PID/status`, in KiB.
-fn resident(vm: &mut Vm, name: &str) -> Result<u64> {
-    let pid = "$(systemctl show --value -p MainPID update-engine.service)";
+const ENGINE: &str = "update-engine.service";
+
+/// A line of `/proc/PID/status` of a unit's process, in KiB.
+pub(super) fn resident(vm: &mut Vm, unit: &str, name: &str) -> Result<u64> {
+    let pid = format!("$(systemctl show --value -p MainPID {unit})");
     let line = vm.exec_ok(&format!("grep {name}: /proc/{pid}/status"))?;
     let value = line.split_whitespace().nth(1).and_then(|v| v.parse().ok());
     value.with_context(|| format!("no number: {line}"))
