@@ -13,6 +13,7 @@ mod documented;
 mod etcd;
 mod http;
 mod on_host;
+mod pages;
 mod peers;
 mod plan;
 mod relay;

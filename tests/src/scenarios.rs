@@ -8,6 +8,7 @@ mod failing;
 mod fetching;
 mod host;
 mod kargs;
+mod pages;
 mod provisioning;
 mod reboots;
 mod rejected;
@@ -22,7 +23,7 @@ use crate::scenario::Scenario;
 /// they show in pieces others show too, and together they are as long as a third of the rest;
 /// the cluster of three, which has not passed whole yet.
 pub fn by_name() -> Vec<Scenario> {
-    [documented::SCENARIOS, reboots::SCENARIOS].concat()
+    [documented::SCENARIOS, reboots::SCENARIOS, pages::SCENARIOS].concat()
 }
 
 /// All other scenarios. Long ones come first, so that workers finish together.

@@ -33,7 +33,7 @@ const HOSTS: usize = 3;
 const ROLL: Duration = Duration::from_secs(600);
 
 /// Where hosts have what they show to etcd.
-const IDENTITY: &str = "/etc/ballast/etcd";
+pub(super) const IDENTITY: &str = "/etc/ballast/etcd";
 
 fn a_cluster_takes_releases_one_host_at_a_time(context: &Context) -> Result<()> {
     let etcd = Etcd::start(context)?;
@@ -42,7 +42,7 @@ fn a_cluster_takes_releases_one_host_at_a_time(context: &Context) -> Result<()> 
     repository.publish(TRIAL_VERSION)?;
     context.fleet(HOSTS, |fleet| {
         for (number, vm) in (1..).zip(fleet.iter_mut()) {
-            becomes_a_member(vm, number, &etcd)?;
+            becomes_a_member(vm, number, &etcd, "[]")?;
         }
         for vm in fleet.iter_mut() {
             repository.follow(vm, "poll = \"5s\"")?;
@@ -86,7 +86,12 @@ fn is_modest(vm: &mut Vm) -> Result<()> {
 }
 
 /// Tells a host apart from the others, and hands it the policy and what it needs.
-fn becomes_a_member(vm: &mut Vm, number: usize, etcd: &Etcd) -> Result<()> {
+pub(super) fn becomes_a_member(
+    vm: &mut Vm,
+    number: usize,
+    etcd: &Etcd,
+    windows: &str,
+) -> Result<()> {
     let name = format!("host-{number}");
     let certified = etcd.authority().certify(&name, &[])?;
     vm.exec_ok(&format!(
@@ -102,7 +107,7 @@ fn becomes_a_member(vm: &mut Vm, number: usize, etcd: &Etcd) -> Result<()> {
         vm.write_file(&format!("{IDENTITY}/{file}"), content.as_bytes())?;
     }
     let policy = format!(
-        "[reboot]\nstrategy = \"etcd-lock\"\nlogin_grace = \"1s\"\nwindows = []\n\
+        "[reboot]\nstrategy = \"etcd-lock\"\nlogin_grace = \"0s\"\nwindows = {windows}\n\
          [reboot.etcd]\nendpoints = [\"{}\"]\ngroup = \"e2e\"\nca = \"{IDENTITY}/ca.crt\"\n\
          certificate = \"{IDENTITY}/node.crt\"\nkey = \"{IDENTITY}/node.key\"\n",
         etcd.url()
