@@ -49,7 +49,7 @@ pub fn configs(context: &Context, pages: &mut Pages) -> Result<PathBuf> {
             })
     };
     for command in [
-        "cargo ignition validate host.yaml",
+        "cargo ignition validate --files-dir files host.yaml",
         "cargo ignition plan --files-dir files --config host.yaml",
         "cargo ignition translate --pretty --files-dir files host.yaml > host.ign",
     ] {
@@ -125,7 +125,7 @@ pub fn releases(context: &Context, pages: &mut Pages) -> Result<()> {
     pages.command("cargo e2e -- --list")?;
     let list = std::env::current_exe().context("finding this program")?;
     let list = image::host::capture(std::process::Command::new(list).arg("--list"))?;
-    contains("the list", &list, "every_command_of_the_pages_works")
+    contains("the list", &list, "the_example_runs_with_cargo_vm")
 }
 
 /// Fails unless a server prints its address and answers there.
