@@ -42,11 +42,16 @@ pub fn announce(message: &str, is_final: bool) {
         keep(message);
     }
     let text = banner(message, is_final);
-    for console in consoles() {
-        print(&console, &text);
-    }
+    tell_consoles(&text);
     for line in message.lines() {
         print(Path::new("/dev/kmsg"), &format!("<3>ignition: {line}\n"));
+    }
+}
+
+/// Prints `text`, whose lines end with a carriage return, on every active console.
+pub fn tell_consoles(text: &str) {
+    for console in consoles() {
+        print(&console, text);
     }
 }
 

@@ -19,6 +19,7 @@
 
 pub mod account;
 pub mod cli;
+pub mod cluster;
 pub mod config;
 pub mod durable;
 pub mod failure;

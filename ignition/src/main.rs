@@ -6,11 +6,14 @@ use anyhow::Context as _;
 use clap::Parser as _;
 use ignition::cli::{Args, normalise};
 use ignition::report::{self, Outcome, Watch};
-use ignition::{failure, log, stage};
+use ignition::{cluster, failure, log, stage};
 
 /// Exit status: 0 done, 1 failed, 2 wrong usage.
 fn main() -> ExitCode {
     if let Some(code) = report::show(std::env::args_os()) {
+        return code;
+    }
+    if let Some(code) = cluster::run(std::env::args_os()) {
         return code;
     }
     #[cfg(feature = "tools")]
