@@ -126,6 +126,14 @@ pub enum StageError {
         /// The cause.
         source: FetchError,
     },
+    /// What makes this host a node of a cluster is wrong.
+    #[error("{place}: {message}")]
+    Node {
+        /// Where the config names it.
+        place: String,
+        /// What is wrong.
+        message: String,
+    },
     /// State between stages could not be used.
     #[error(transparent)]
     State(#[from] StateError),
@@ -165,7 +173,7 @@ impl StageError {
     /// reboot, in another slot) is pointless.
     pub fn is_final(&self) -> bool {
         match self {
-            Self::Config(_) | Self::Order { .. } => true,
+            Self::Config(_) | Self::Order { .. } | Self::Node { .. } => true,
             Self::Provider(ProviderError::Unknown(_) | ProviderError::Encoding { .. }) => true,
             Self::Provider(ProviderError::Fetch { source, .. }) | Self::Fetch { source, .. } => {
                 source.is_final()

@@ -97,6 +97,14 @@ impl State {
     pub fn origin(&self, key: &str) -> Option<&str> {
         self.origins.get(key).map(String::as_str)
     }
+
+    /// The same for messages: `key` itself if it is not known where it was written.
+    pub fn place(&self, key: &str) -> String {
+        match self.origin(key) {
+            Some(origin) => origin.to_owned(),
+            None => format!("key {key}"),
+        }
+    }
 }
 
 /// Writes `value` as JSON, readable by root only; makes the directory.

@@ -176,10 +176,7 @@ impl Claims {
 
 impl Context<'_> {
     fn subject<'s>(&self, key: String, device: &'s str) -> Subject<'s> {
-        let place = match self.state.origin(&key) {
-            Some(origin) => origin.to_owned(),
-            None => format!("key {key}"),
-        };
+        let place = self.state.place(&key);
         let name = device;
         Subject { place, key, name }
     }

@@ -1,6 +1,7 @@
 //! `fetch-offline` and `fetch`: the merged config goes into the cache.
 
 mod network;
+mod node;
 mod places;
 
 use std::path::Path;
@@ -32,7 +33,7 @@ const CONFIGS: usize = 256;
 pub fn run(settings: &Settings, network: Network) -> Result<(), StageError> {
     if network == Network::Present && settings.config_cache.exists() {
         log::info("the config was complete without the network");
-        return Ok(());
+        return check_cached(settings);
     }
     let mut collector = Collector {
         fetcher: Fetcher::new(network, settings.fetch_timeout).on_platform(&settings.platform),
@@ -79,6 +80,21 @@ pub fn run(settings: &Settings, network: Network) -> Result<(), StageError> {
             _ => Err(error),
         },
     }
+}
+
+/// The config is complete, but not all that it names could be judged without the network.
+fn check_cached(settings: &Settings) -> Result<(), StageError> {
+    let (mut config, state) = super::cached(settings)?;
+    let mut fetcher =
+        Fetcher::new(Network::Present, settings.fetch_timeout).on_platform(&settings.platform);
+    fetcher
+        .configure(&config)
+        .map_err(|source| StageError::Fetch {
+            place: "ignition.security.tls.certificateAuthorities".to_owned(),
+            source,
+        })?;
+    node::check(&fetcher, &mut config, &|key| state.place(key))?;
+    Ok(state::save(&settings.config_cache, &config)?)
 }
 
 fn needed_network(error: &StageError) -> Option<String> {
@@ -291,6 +307,7 @@ impl Collector {
         }
         self.state.origins = places(&config, &origins);
         self.embed_authorities(&mut config)?;
+        node::check(&self.fetcher, &mut config, &|key| self.state.place(key))?;
         Ok(config)
     }
 

@@ -62,10 +62,7 @@ struct Context<'a> {
 impl Context<'_> {
     /// `key`, with where it was written if that is known.
     fn place(&self, key: &str) -> String {
-        match self.state.origin(key) {
-            Some(origin) => origin.to_owned(),
-            None => format!("key {key}"),
-        }
+        self.state.place(key)
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod hypervisors;
 mod messages;
+mod nodes;
 mod objects;
 mod providers;
 mod reach;
