@@ -504,30 +504,109 @@ fn a_mode_that_was_not_meant_as_decimal_is_warned_about() {
     }
 }
 
-const CLUSTER: &str = "cluster:
+/// An authority, and certificates that it signs.
+struct Authority(rcgen::CertifiedIssuer<'static, rcgen::KeyPair>);
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = rcgen::CertificateParams::default();
+        params
+            .distinguished_name
+            .push(rcgen::DnType::CommonName, "The authority");
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let key = rcgen::KeyPair::generate().unwrap();
+        Self(rcgen::CertifiedIssuer::self_signed(params, key).unwrap())
+    }
+
+    fn pem(&self) -> String {
+        pem("CERTIFICATE", self.0.der())
+    }
+
+    /// Certificate and key, valid from the first of these years to the first of the other.
+    fn certify(&self, name: &str, years: (i32, i32)) -> [String; 2] {
+        let mut params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params.not_before = rcgen::date_time_ymd(years.0, 1, 1);
+        params.not_after = rcgen::date_time_ymd(years.1, 1, 1);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.0).unwrap();
+        [
+            pem("CERTIFICATE", certificate.der()),
+            pem("PRIVATE KEY", &key.serialize_der()),
+        ]
+    }
+}
+
+fn pem(kind: &str, der: &[u8]) -> String {
+    use base64::Engine as _;
+    let text = base64::engine::general_purpose::STANDARD.encode(der);
+    format!("-----BEGIN {kind}-----\n{text}\n-----END {kind}-----\n")
+}
+
+/// A `cluster:` with this material, and more of its keys.
+fn cluster(ca: &str, [certificate, key]: &[String; 2], more: &str) -> String {
+    let indented = |text: &str| text.trim_end().replace('\n', "\n      ");
+    format!(
+        "cluster:\n  endpoint: https://10.0.0.1:6443\n  ca:\n    inline: |\n      {}\n  \
+         certificate:\n    inline: |\n      {}\n  key:\n    inline: |\n      {}\n  \
+         dns: [10.96.0.10, fd00::10]\n  domain: cluster.local\n{more}",
+        indented(ca),
+        indented(certificate),
+        indented(key),
+    )
+}
+
+/// One whose material is at URLs, so that nothing is known of it here.
+const ELSEWHERE: &str = "cluster:
   endpoint: https://10.0.0.1:6443
-  ca: {inline: \"-----BEGIN CERTIFICATE-----\\n\"}
-  certificate: {inline: \"-----BEGIN CERTIFICATE-----\\n\"}
-  key: {inline: \"-----BEGIN PRIVATE KEY-----\\n\"}
+  ca: {source: https://a.example/ca}
+  certificate: {source: https://a.example/crt}
+  key: {source: https://a.example/key}
   dns: [10.96.0.10, fd00::10]
   domain: cluster.local
+  name: web-1
+  labels: {zone: eu-1}
+  agent: {binary: /opt/agent, preset: nomad, args: [a]}
 ";
+
+/// A right one.
+fn right_cluster(more: &str) -> (String, String, [String; 2]) {
+    let authority = Authority::new();
+    let pair = authority.certify("web-1", (2020, 2090));
+    (
+        cluster(&authority.pem(), &pair, more),
+        authority.pem(),
+        pair,
+    )
+}
+
+fn file<'a>(json: &'a Value, path: &str) -> Option<&'a Value> {
+    let files = json["storage"]["files"].as_array().unwrap();
+    files.iter().find(|file| file["path"] == path)
+}
 
 #[test]
 fn a_cluster_becomes_its_files_and_the_agent() {
-    let json = right(&ballast(CLUSTER));
+    let (text, ca, [certificate, key]) = right_cluster(
+        "  name: web-1\n  labels: {zone: eu-1, example.com/disk: fast}\n  agent:\n    \
+         image: registry.example.com/agent:1\n    args: [--verbose, \"50% of $HOME\"]\n",
+    );
+    let json = right(&ballast(&text));
     for (path, expected) in [
         ("/etc/cluster/endpoint", "https://10.0.0.1:6443\n"),
-        ("/etc/cluster/ca.crt", "-----BEGIN CERTIFICATE-----\n"),
-        ("/etc/cluster/node.crt", "-----BEGIN CERTIFICATE-----\n"),
-        ("/etc/cluster/node.key", "-----BEGIN PRIVATE KEY-----\n"),
+        ("/etc/cluster/ca.crt", &ca),
+        ("/etc/cluster/node.crt", &certificate),
+        ("/etc/cluster/node.key", &key),
         ("/etc/cluster/dns", "10.96.0.10\nfd00::10\n"),
         ("/etc/cluster/domain", "cluster.local\n"),
+        ("/etc/cluster/name", "web-1\n"),
+        ("/etc/cluster/labels", "zone=eu-1\nexample.com/disk=fast\n"),
         (
             "/etc/cluster/cluster.env",
-            "CLUSTER_ENDPOINT=https://10.0.0.1:6443\nCLUSTER_CA=/etc/cluster/ca.crt\n\
+            "CLUSTER_ENDPOINT=https://10.0.0.1:6443\nCLUSTER_ADDRESS=10.0.0.1:6443\n\
+             CLUSTER_CA=/etc/cluster/ca.crt\n\
              CLUSTER_CERTIFICATE=/etc/cluster/node.crt\nCLUSTER_KEY=/etc/cluster/node.key\n\
-             CLUSTER_DNS=\"10.96.0.10 fd00::10\"\nCLUSTER_DOMAIN=cluster.local\n",
+             CLUSTER_DNS=\"10.96.0.10 fd00::10\"\nCLUSTER_DOMAIN=cluster.local\n\
+             CLUSTER_NAME=web-1\nCLUSTER_LABELS=zone=eu-1,example.com/disk=fast\n",
         ),
         (
             "/etc/systemd/resolved.conf.d/50-cluster.conf",
@@ -536,28 +615,140 @@ fn a_cluster_becomes_its_files_and_the_agent() {
     ] {
         assert_eq!(contents(&json, path), expected, "{path}");
     }
-    let files = json["storage"]["files"].as_array().unwrap();
-    let key = files.iter().find(|f| f["path"] == "/etc/cluster/node.key");
-    assert_eq!(key.unwrap()["mode"], 0o600);
+    assert_eq!(file(&json, "/etc/cluster/node.key").unwrap()["mode"], 0o600);
+    let drop_in = "[Service]\nExecStart=\nExecStart=/usr/bin/rocket run $CLUSTER_ACCESS \
+         --hostname=${CLUSTER_NAME} registry.example.com/agent:1 $CLUSTER_PRIVILEGES -- \
+         \"--verbose\" \"50%% of $HOME\"\n";
     assert_eq!(
         json["systemd"]["units"],
-        json!([{ "name": "cluster-agent.service", "enabled": true }])
+        json!([{ "name": "cluster-agent.service", "enabled": true,
+            "dropins": [{ "name": "50-agent.conf", "contents": drop_in }] }])
     );
 }
 
 #[test]
+fn a_token_stands_for_certificate_and_key() {
+    let authority = Authority::new();
+    let ca = authority.pem().trim_end().replace('\n', "\n      ");
+    let text = format!(
+        "cluster:\n  endpoint: https://api.cluster.example\n  ca:\n    inline: |\n      {ca}\n  \
+         bootstrap_token: {{inline: abcdef.0123456789}}\n  agent: {{binary: /opt/bin/kubelet, \
+         preset: kubelet}}\n"
+    );
+    let json = right(&ballast(&text));
+    assert_eq!(contents(&json, "/etc/cluster/token"), "abcdef.0123456789");
+    assert_eq!(file(&json, "/etc/cluster/token").unwrap()["mode"], 0o600);
+    assert_eq!(file(&json, "/etc/cluster/node.crt"), None);
+    assert_eq!(
+        contents(&json, "/etc/cluster/cluster.env"),
+        "CLUSTER_ENDPOINT=https://api.cluster.example\nCLUSTER_ADDRESS=api.cluster.example:443\n\
+         CLUSTER_CA=/etc/cluster/ca.crt\nCLUSTER_TOKEN_FILE=/etc/cluster/token\n"
+    );
+    let kubeconfig = contents(&json, "/etc/cluster/kubeconfig");
+    assert!(
+        kubeconfig.contains("user: {tokenFile: /etc/cluster/token}"),
+        "{kubeconfig}"
+    );
+    assert_eq!(
+        json["storage"]["links"],
+        json!([{ "path": "/etc/systemd/system/cluster-agent.service.d/40-preset.conf",
+            "target": "/usr/lib/ballast/cluster/presets/kubelet.conf" }])
+    );
+    let dropins = &json["systemd"]["units"][0]["dropins"];
+    assert_eq!(
+        dropins[0]["contents"],
+        "[Service]\nExecStart=\nExecStart=/opt/bin/kubelet $CLUSTER_PRESET \
+         \"--bootstrap-kubeconfig=/etc/cluster/kubeconfig\" \
+         \"--kubeconfig=/var/lib/kubelet/kubeconfig\" \
+         \"--hostname-override=${CLUSTER_NAME}\"\n"
+    );
+    // The token is in its file, and nowhere else.
+    let without = json
+        .to_string()
+        .replace(&file(&json, "/etc/cluster/token").unwrap().to_string(), "");
+    assert!(!without.contains("0123456789"), "{without}");
+    let wrong = text.replace("abcdef.0123456789", "abcdef.012 3456789");
+    let found = problems(&with_files(&ballast(&wrong), None)).join("\n");
+    assert!(
+        found.contains("cluster.bootstrap_token: expected a token"),
+        "{found}"
+    );
+    assert!(!found.contains("3456789"), "{found}");
+}
+
+#[test]
+fn presets_say_what_is_this_nodes_own() {
+    let line = |preset: &str| {
+        let (text, ..) = right_cluster(&format!(
+            "  name: web-1\n  labels: {{zone: eu-1, disk: fast}}\n  agent: {{binary: \
+             /opt/bin/agent, preset: {preset}, args: [last]}}\n"
+        ));
+        let json = right(&ballast(&text));
+        let dropins = json["systemd"]["units"][0]["dropins"].clone();
+        (dropins[0]["contents"].as_str().unwrap().to_owned(), json)
+    };
+    let (kubelet, json) = line("kubelet");
+    assert_eq!(
+        kubelet,
+        "[Service]\nExecStart=\nExecStart=/opt/bin/agent $CLUSTER_PRESET \
+         \"--kubeconfig=/etc/cluster/kubeconfig\" \"--hostname-override=${CLUSTER_NAME}\" \
+         \"--node-labels=${CLUSTER_LABELS}\" \"--cluster-dns=10.96.0.10,fd00::10\" \
+         \"--cluster-domain=cluster.local\" \"last\"\n"
+    );
+    let kubeconfig = contents(&json, "/etc/cluster/kubeconfig");
+    assert!(
+        kubeconfig.contains("client-key: /etc/cluster/node.key"),
+        "{kubeconfig}"
+    );
+    let (nomad, json) = line("nomad");
+    assert_eq!(
+        nomad,
+        "[Service]\nExecStart=\nExecStart=/opt/bin/agent $CLUSTER_PRESET \
+         \"-servers=${CLUSTER_ADDRESS}\" \"-node=${CLUSTER_NAME}\" \"-meta=zone=eu-1\" \
+         \"-meta=disk=fast\" \"last\"\n"
+    );
+    assert_eq!(file(&json, "/etc/cluster/kubeconfig"), None);
+}
+
+/// The release has what the presets name.
+#[test]
+fn presets_are_in_the_image() {
+    let tree = Path::new(env!("CARGO_MANIFEST_DIR")).join("../image/tree");
+    for name in ["kubelet.conf", "kubelet.yaml", "nomad.conf", "nomad.hcl"] {
+        let path = tree.join("usr/lib/ballast/cluster/presets").join(name);
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(!text.contains("ExecStart"), "{name}");
+    }
+    let unit = tree.join("usr/lib/systemd/system/cluster-agent.service");
+    let unit = fs::read_to_string(unit).unwrap();
+    for variable in ["CLUSTER_ACCESS", "CLUSTER_PRIVILEGES"] {
+        assert!(
+            unit.contains(&format!("Environment=\"{variable}=")),
+            "{variable}"
+        );
+    }
+}
+
+#[test]
+fn a_cluster_without_an_agent_enables_what_the_config_says_itself() {
+    let (text, ..) = right_cluster("");
+    assert_eq!(right(&ballast(&text))["systemd"]["units"], json!([]));
+    let own = format!(
+        "{text}systemd:\n  units:\n    - name: cluster-agent.service\n      contents: |\n        \
+         [Service]\n        ExecStart=/opt/agent\n        [Install]\n        \
+         WantedBy=multi-user.target\n"
+    );
+    let json = right(&ballast(&own));
+    assert_eq!(json["systemd"]["units"][0]["enabled"], true);
+    assert_eq!(json["systemd"]["units"][0].get("dropins"), None);
+}
+
+#[test]
 fn a_cluster_that_cannot_work_is_refused() {
+    let (text, ..) = right_cluster(
+        "  name: web-1\n  labels: {zone: eu-1}\n  agent: {image: a.example/b:1, args: [-v]}\n",
+    );
     for (from, to, words) in [
-        (
-            "PRIVATE KEY",
-            "CERTIFICATE",
-            "key: expected a private key in PEM, found a certificate",
-        ),
-        (
-            "  certificate: {inline: \"-----BEGIN CERTIFICATE",
-            "  certificate: {inline: \"-----BEGIN PRIVATE KEY",
-            "certificates only",
-        ),
         (
             "https://10.0.0.1:6443",
             "10.0.0.1:6443",
@@ -565,18 +756,132 @@ fn a_cluster_that_cannot_work_is_refused() {
         ),
         ("  domain: cluster.local\n", "", "dns needs domain"),
         ("fd00::10", "dns.example", "expected IP addresses"),
-        ("cluster.local", "\"a b\"", "expected a domain"),
         (
-            "  ca: {inline: \"-----BEGIN CERTIFICATE-----\\n\"}\n",
-            "",
-            "a cluster needs ca",
+            "domain: cluster.local",
+            "domain: \"a b\"",
+            "expected a domain",
+        ),
+        ("  ca:\n", "  unknown:\n", "a cluster needs ca"),
+        ("  key:\n", "  unknown:\n", "a cluster needs key"),
+        ("  name: web-1", "  name: web 1", "expected a name"),
+        (
+            "  name: web-1",
+            "  name: web-2",
+            "cluster.certificate: the node's certificate names ",
+        ),
+        (
+            "zone: eu-1",
+            "zone: eu 1",
+            "cluster.labels.zone: a label's value",
+        ),
+        ("zone: eu-1", "\"a=b\": eu-1", "a label's key"),
+        ("{zone: eu-1}", "[zone]", "labels: expected keys and values"),
+        (
+            "image: a.example/b:1",
+            "image: --net=none",
+            "the name of an image",
+        ),
+        (
+            "image: a.example/b:1",
+            "binary: /usr/bin/x",
+            "a program below /opt",
+        ),
+        (
+            "image: a.example/b:1",
+            "binary: /opt/x, image: b",
+            "keep one of them",
+        ),
+        ("image: a.example/b:1, ", "", "an agent needs image"),
+        ("args: [-v]", "preset: k3s", "expected kubelet or nomad"),
+        ("args: [-v]", "args: [\"a\\nb\"]", "a line break"),
+        (
+            "  dns:",
+            "  bootstrap_token: {inline: x}\n  dns:",
+            "needs no bootstrap_token",
         ),
     ] {
-        assert!(CLUSTER.contains(from), "{from}");
-        refused(&ballast(&CLUSTER.replace(from, to)), words);
+        assert!(text.contains(from), "{from}");
+        let found = problems(&with_files(&ballast(&text.replacen(from, to, 1)), None));
+        assert!(
+            found.iter().any(|line| line.contains(words)),
+            "{words}: {found:?}"
+        );
     }
-    let both = format!("{CLUSTER}storage: {{files: [{{path: /etc/cluster/dns}}]}}\n");
+    let both = format!("{text}storage: {{files: [{{path: /etc/cluster/dns}}]}}\n");
     refused(&ballast(&both), "duplicate");
+}
+
+#[test]
+fn material_that_a_cluster_would_refuse_is_refused_with_its_line() {
+    let (authority, stranger) = (Authority::new(), Authority::new());
+    let good = authority.certify("web-1", (2020, 2090));
+    let other = authority.certify("web-1", (2020, 2090));
+    let ca = authority.pem();
+    let mixed = [good[0].clone(), other[1].clone()];
+    let swapped = [good[1].clone(), good[0].clone()];
+    for (ca, pair, key, words) in [
+        (&ca, &mixed, "key", "they are not a pair"),
+        (
+            &ca,
+            &swapped,
+            "certificate",
+            "holds a private key, and no certificate",
+        ),
+        (
+            &ca,
+            &swapped,
+            "key",
+            "holds a certificate, and no private key",
+        ),
+        (
+            &stranger.pem(),
+            &good,
+            "certificate",
+            "signed by another authority",
+        ),
+        (
+            &good[0],
+            &good,
+            "certificate",
+            "not signed by the authority",
+        ),
+        (
+            &ca,
+            &authority.certify("web-1", (2020, 2024)),
+            "certificate",
+            "expired on 2024-01-01",
+        ),
+        (
+            &good[1],
+            &good,
+            "ca",
+            "holds a private key, and no certificate",
+        ),
+    ] {
+        let text = ballast(&cluster(ca, pair, ""));
+        let line = 1
+            + text
+                .lines()
+                .position(|line| line == format!("  {key}:"))
+                .unwrap()
+            + 1;
+        let found = with_files(&text, None).found.errors;
+        let expected = format!("cluster.{key}");
+        let fitting = found.iter().find(|problem| problem.message.contains(words));
+        let problem = fitting.unwrap_or_else(|| panic!("{words}: {found:?}"));
+        assert_eq!(problem.place.key, expected, "{words}");
+        assert_eq!(problem.place.position.unwrap().0, line, "{words}");
+        let shown = found.iter().map(ToString::to_string).collect::<String>();
+        let secret = good[1].lines().nth(1).unwrap();
+        assert!(!shown.contains(&secret[..20]), "{words}: {shown}");
+    }
+    for (years, words) in [((2080, 2090), "is valid from 2080-01-01")] {
+        let text = cluster(&ca, &authority.certify("web-1", years), "");
+        let translation = with_files(&ballast(&text), None);
+        assert_eq!(translation.found.errors, []);
+        let found = problems(&translation).join("\n");
+        assert!(found.contains(words), "{found}");
+    }
 }
 
 /// The keys of `[update]` as the update engine has them.
@@ -824,7 +1129,7 @@ proptest! {
         at in 0_usize..900, with in "[-:#&*!|>\\[\\]{},\"'~<a0\t\n ]{0,5}", cut in 0_usize..30,
     ) {
         let text = ballast(&format!(
-            "{CLUSTER}update: {{poll: 1h}}\nstorage:\n  files:\n    - path: /a\n      mode: 0644\n      \
+            "{ELSEWHERE}update: {{poll: 1h}}\nstorage:\n  files:\n    - path: /a\n      mode: 0644\n      \
              contents: {{inline: a}}\n  filesystems: [{{device: /dev/a, path: /b, format: ext4, \
              with_mount_unit: true}}]\nsystemd: {{units: [{{name: a.service, contents: '[Unit]'}}]}}\n",
         ));

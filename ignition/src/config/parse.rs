@@ -272,7 +272,7 @@ impl Locate for Document {
 /// The line and a caret. None for lines that may hold secrets (they end up on
 /// consoles and in the journal) and for lines too long to help.
 pub(crate) fn excerpt(line: &str, column: usize) -> Option<String> {
-    const SECRETS: [&str; 4] = ["password", "data:", "value", "$"];
+    const SECRETS: [&str; 6] = ["password", "data:", "value", "$", "token", "PRIVATE KEY"];
     const WIDTH: usize = 120;
     if line.len() > WIDTH || line.trim().is_empty() || SECRETS.iter().any(|s| line.contains(s)) {
         return None;

@@ -284,15 +284,27 @@ const DROPIN: Shape = finished(
 /// The cluster that a host is a node of.
 pub const CLUSTER: Kind = Kind::Map(&Shape {
     fields: &[
+        key("agent", Kind::Map(&AGENT)),
+        key("bootstrap_token", Kind::Map(&RESOURCE)),
         key("ca", Kind::Map(&RESOURCE)),
         key("certificate", Kind::Map(&RESOURCE)),
         key("dns", TEXTS),
         key("domain", TEXT),
         key("endpoint", TEXT),
         key("key", Kind::Map(&RESOURCE)),
+        key("labels", Kind::Later),
+        key("name", TEXT),
     ],
     finish: None,
 });
+
+/// The program that makes a host a node.
+const AGENT: Shape = shape(&[
+    key("args", TEXTS),
+    key("binary", TEXT),
+    key("image", TEXT),
+    key("preset", TEXT),
+]);
 
 /// The section `[update]` of the policy.
 pub const UPDATE: Kind = Kind::Map(&Shape {
