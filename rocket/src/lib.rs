@@ -14,6 +14,7 @@ pub mod detach;
 pub mod dirs;
 pub mod durable;
 pub mod image;
+pub mod names;
 pub mod network;
 pub mod notify;
 pub mod oci;

@@ -6,7 +6,9 @@ mod split;
 mod value;
 
 pub use app::{AppOptions, ExecOption, SeccompOption, Stream};
-pub use pod::{Insecure, IpcMode, PodArguments, PodOptions, PullPolicy, Restart, UserNamespace};
+pub use pod::{
+    Insecure, IpcMode, PidMode, PodArguments, PodOptions, PullPolicy, Restart, UserNamespace,
+};
 pub use split::{AppArguments, SplitError, split};
 pub use value::{
     Bytes, Cpus, EnvOption, HostsEntry, MountOption, NetOption, PortOption, Protocol, ValueError,

@@ -41,6 +41,9 @@ pub struct PodOptions {
     /// Who shares System V IPC and POSIX message queues
     #[arg(long, value_enum, default_value_t = IpcMode::Pod)]
     pub ipc: IpcMode,
+    /// Whose processes the apps see
+    #[arg(long, value_enum, default_value_t = PidMode::App)]
+    pub pid: PidMode,
     /// User IDs of the pod: host, or auto for a range that no other pod has
     #[arg(long, value_name = "MODE", default_value = "host")]
     pub userns: UserNamespace,
@@ -83,6 +86,17 @@ pub enum IpcMode {
     /// Nobody: each app has its own.
     App,
     /// The pod and the host.
+    Host,
+}
+
+/// Whose processes an app sees.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PidMode {
+    /// Its own; they end with it.
+    #[default]
+    App,
+    /// The host's. What an app leaves behind is ended by the unit that it runs in.
     Host,
 }
 

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::options::{
-    HostsEntry, IpcMode, NetOption, PortOption, SeccompOption, Stream, UserNamespace, VolumeKind,
+    HostsEntry, IpcMode, NetOption, PidMode, PortOption, SeccompOption, Stream, UserNamespace,
+    VolumeKind,
 };
 
 /// The format of `pod.json`. Others are refused.
@@ -37,6 +38,9 @@ pub struct Manifest {
     pub hosts: Vec<HostsEntry>,
     /// Who shares IPC.
     pub ipc: IpcMode,
+    /// Whose processes its apps see.
+    #[serde(default)]
+    pub pid: PidMode,
     /// Whose user IDs it has.
     pub users: UserNamespace,
     /// What its apps have mounted.

@@ -100,6 +100,9 @@ pub enum PrepareError {
         "--port needs a network of the pod's own; with --net=host its apps listen on the host, with --net=none nowhere"
     )]
     PortWithoutNetwork,
+    /// Nobody inside could do anything with the host's processes, `/proc` could not be mounted.
+    #[error("--pid=host and --userns=auto exclude each other; leave one of them out")]
+    HostProcessesInOwnUsers,
 }
 
 /// An image that an app is made of.
@@ -142,7 +145,10 @@ pub fn manifest(
     apps: &[(AppArguments, Source<'_>)],
     caller: &impl Caller,
 ) -> Result<Manifest, PrepareError> {
-    use crate::options::NetOption;
+    use crate::options::{NetOption, PidMode, UserNamespace};
+    if pod.pid == PidMode::Host && pod.userns == UserNamespace::Auto {
+        return Err(PrepareError::HostProcessesInOwnUsers);
+    }
     if !pod.port.is_empty() && matches!(pod.net, NetOption::Host | NetOption::None) {
         return Err(PrepareError::PortWithoutNetwork);
     }
@@ -189,6 +195,7 @@ pub fn manifest(
         },
         hosts: pod.hosts_entry.clone(),
         ipc: pod.ipc,
+        pid: pod.pid,
         users: pod.userns.clone(),
         volumes,
         apps: made,
@@ -595,6 +602,7 @@ mod tests {
             ),
             ("--volume /a:/x --volume /b:/x i", "two volumes at /x"),
             ("--net none --port 80:80 i", "--port needs a network"),
+            ("--pid host --userns auto i", "exclude each other"),
             ("i --user nobody", "no user \"nobody\""),
             ("i --cap-add CAP_X", "CAP_X"),
         ] {

@@ -13,7 +13,7 @@ use oci_spec::runtime::{
 };
 
 use super::{App, Limits, Manifest, Volume};
-use crate::options::{IpcMode, NetOption, SeccompOption, UserNamespace, VolumeKind};
+use crate::options::{IpcMode, NetOption, PidMode, SeccompOption, UserNamespace, VolumeKind};
 use crate::runtime;
 
 /// Period over which processor time is shared out, in microseconds.
@@ -229,10 +229,12 @@ fn namespaces(pod: &Manifest, place: &Place<'_>) -> Result<Vec<LinuxNamespace>, 
     let of_first = |name: &str| place.first.map(|pid| format!("/proc/{pid}/ns/{name}"));
     let mut wanted = vec![
         (Kind::Mount, None),
-        (Kind::Pid, None),
         (Kind::Cgroup, None),
         (Kind::Uts, of_first("uts")),
     ];
+    if pod.pid == PidMode::App {
+        wanted.push((Kind::Pid, None));
+    }
     if pod.network != NetOption::Host {
         wanted.push((Kind::Network, of_first("net")));
     }

@@ -14,6 +14,7 @@ use super::error::RegistryError;
 use super::pauses::Pauses;
 use super::tls::{authorities, no_downgrade};
 use super::token::{Answer, Challenge};
+use crate::names;
 
 /// Time to make a connection, and time without a byte.
 const CONNECT: Duration = Duration::from_secs(15);
@@ -42,6 +43,10 @@ impl Client {
         let base = Url::parse(&address).map_err(|error| RegistryError::Address {
             host: endpoint.host.clone(),
             what: error.to_string(),
+        })?;
+        names::use_own_lookup().map_err(|source| RegistryError::Client {
+            host: endpoint.host.clone(),
+            source: source.into(),
         })?;
         let builder = reqwest::Client::builder()
             .user_agent(USER_AGENT)
