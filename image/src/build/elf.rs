@@ -41,6 +41,23 @@ pub fn closure(root: &Path, programs: &[PathBuf]) -> Result<BTreeSet<PathBuf>> {
     Ok(found)
 }
 
+/// Fails if `program` needs a shared library, or a loader.
+pub fn without_libraries(program: &Path) -> Result<()> {
+    let needed = needed(program)?;
+    let data = fs::read(program).with_context(|| format!("reading {}", program.display()))?;
+    let header = elf::FileHeader64::<object::Endianness>::parse(data.as_slice())?;
+    let endian = header.endian()?;
+    let mut segments = header.program_headers(endian, data.as_slice())?.iter();
+    let has_loader = segments.any(|segment| segment.p_type(endian) == elf::PT_INTERP);
+    if has_loader || !needed.is_empty() {
+        bail!(
+            "{} is not linked statically: it has a loader, or needs one of {needed:?}",
+            program.display()
+        );
+    }
+    Ok(())
+}
+
 /// The `DT_NEEDED` names of one file; none if it is not ELF.
 fn needed(path: &Path) -> Result<Vec<String>> {
     let data = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
@@ -71,4 +88,17 @@ fn parse(data: &[u8]) -> Result<Vec<String>, object::read::Error> {
         }
     }
     Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_needs_libraries_is_told_from_what_does_not() {
+        // This test needs the C library itself.
+        let own = std::env::current_exe().unwrap();
+        let error = without_libraries(&own).unwrap_err().to_string();
+        assert!(error.contains("libc.so.6"), "{error}");
+    }
 }

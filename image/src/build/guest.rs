@@ -9,7 +9,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use super::source_dir;
+use super::{elf, source_dir};
 use crate::cache::Key;
 use crate::host::{capture, forget_cargo};
 use crate::tools::{Tools, remove_tree, run_logged};
@@ -19,6 +19,9 @@ pub const SELECTOR_TARGET: &str = "x86_64-unknown-uefi";
 
 /// The target of what runs on the host.
 const HOST_TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// How rocket is linked: it is handed into images that have another C library, or none.
+const STATIC: [&str; 2] = ["-C", "target-feature=+crt-static"];
 
 /// What the programs are compiled from, and the profile and versions that they share.
 const SOURCES: [&str; 22] = [
@@ -81,6 +84,7 @@ pub fn build(tools: &Tools, work: &Path) -> Result<Programs> {
         remove_tree(&kept)?;
         let partial = kept.join(".partial");
         fs::create_dir_all(&partial).with_context(|| format!("creating {}", partial.display()))?;
+        elf::without_libraries(&fresh.rocket)?;
         for program in fresh.all() {
             let to = partial.join(program.file_name().unwrap_or_default());
             fs::copy(program, &to).with_context(|| format!("copying {}", program.display()))?;
@@ -122,23 +126,24 @@ fn compile(tools: &Tools, work: &Path) -> Result<Programs> {
     let cargo = |args: &[&str], target: &str, log: &str| {
         let mut command = tools.command("/rust/bin/cargo");
         command
-            .args(["build", "--release", "--locked", "--target", target])
-            .args(args)
+            .arg(args[0])
+            .args(["--release", "--locked", "--target", target])
+            .args(["--manifest-path", "/src/Cargo.toml"])
+            .args(&args[1..])
             .current_dir(source_dir())
             .env("CARGO_HOME", "/cargo")
             .env("CARGO_TARGET_DIR", "/target")
             .env("RUSTC", "/rust/bin/rustc")
             .env_remove("RUSTFLAGS")
-            .env_remove("RUSTUP_TOOLCHAIN")
-            .args(["--manifest-path", "/src/Cargo.toml"]);
+            .env_remove("RUSTUP_TOOLCHAIN");
         forget_cargo(&mut command);
         run_logged(&mut command, log)
     };
     cargo(
         &[
+            "build",
             "--package=ignition",
             "--package=programs",
-            "--package=rocket",
             "--bins",
         ],
         HOST_TARGET,
@@ -146,6 +151,16 @@ fn compile(tools: &Tools, work: &Path) -> Result<Programs> {
     )?;
     cargo(
         &[
+            &["rustc", "--package=rocket", "--bin=rocket", "--"][..],
+            &STATIC,
+        ]
+        .concat(),
+        HOST_TARGET,
+        "cargo-rocket",
+    )?;
+    cargo(
+        &[
+            "build",
             "--package",
             "bootloader",
             "--features",
