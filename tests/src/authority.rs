@@ -1,9 +1,11 @@
 //! An authority that nobody knows, and certificates that it signs.
 
 use anyhow::Result;
+use jiff::civil::Date;
 use pem::Pem;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair,
+    date_time_ymd,
 };
 use tokio_rustls::rustls::pki_types::CertificateDer;
 
@@ -38,6 +40,19 @@ impl Authority {
         let names: Vec<String> = names.iter().copied().map(str::to_owned).collect();
         let mut params = CertificateParams::new(names)?;
         name(&mut params, common_name);
+        self.sign(params)
+    }
+
+    /// A certificate for `common_name` that counts until this day begins.
+    pub fn certify_until(&self, common_name: &str, end: Date) -> Result<Certified> {
+        let mut params = CertificateParams::new(Vec::new())?;
+        name(&mut params, common_name);
+        let (month, day) = (u8::try_from(end.month())?, u8::try_from(end.day())?);
+        params.not_after = date_time_ymd(i32::from(end.year()), month, day);
+        self.sign(params)
+    }
+
+    fn sign(&self, params: CertificateParams) -> Result<Certified> {
         let key = KeyPair::generate()?;
         let certificate = params.signed_by(&key, &self.0)?.der().clone();
         Ok(Certified { certificate, key })

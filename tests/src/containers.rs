@@ -59,6 +59,15 @@ impl Layer {
         &self.bytes
     }
 
+    /// Files, each with its mode.
+    pub fn of_files(files: &[(&str, u32, &[u8])]) -> Result<Self> {
+        let mut tar = Builder::new(Vec::new());
+        for (path, mode, content) in files {
+            file(&mut tar, path, *mode, content)?;
+        }
+        Ok(Self::plain(tar.into_inner()?))
+    }
+
     /// By which it is fetched.
     pub fn digest(&self) -> String {
         digest(&self.bytes)
@@ -95,8 +104,14 @@ impl Image {
     /// One of busybox, whose program this is, with a link for every command, and no entry
     /// point.
     pub fn of_program(program: &[u8], config: &Value) -> Result<Self> {
-        let layer = Layer::plain(layer(program)?);
-        Ok(Self::new(vec![layer], config))
+        Self::of_program_and(program, Vec::new(), config)
+    }
+
+    /// The same with layers above it.
+    pub fn of_program_and(program: &[u8], above: Vec<Layer>, config: &Value) -> Result<Self> {
+        let mut layers = vec![Layer::plain(layer(program)?)];
+        layers.extend(above);
+        Ok(Self::new(layers, config))
     }
 
     /// Its layers.

@@ -129,17 +129,32 @@ impl Context {
     /// before, without a config. They are one and the same host until they are told apart.
     pub fn fleet(&self, size: usize, test: impl FnOnce(&mut [Vm]) -> Result<()>) -> Result<()> {
         let member = |number: usize| -> Result<Vm> {
-            let kept = self.results.join(format!("host-{number}"));
-            fs::create_dir_all(&kept).with_context(|| format!("creating {}", kept.display()))?;
-            let setup = self.setup_of(&self.prepared.lived_image()).results(kept);
+            let setup = self.setup_of(&self.prepared.lived_image());
+            let setup = setup.results(self.results_of(number)?);
             Ok(setup.warm(self.tools())?)
         };
-        let mut fleet = (1..=size).map(member).collect::<Result<Vec<Vm>>>()?;
-        let result = test(&mut fleet);
-        if result.is_err() {
-            fleet.iter_mut().for_each(keep_journal);
+        with_all_evidence((1..=size).map(member).collect::<Result<_>>()?, test)
+    }
+
+    /// Switches on several machines, each with its own setup.
+    pub fn boot_all(
+        &self,
+        setups: &[Setup],
+        test: impl FnOnce(&mut [Vm]) -> Result<()>,
+    ) -> Result<()> {
+        let mut fleet = Vec::new();
+        for (number, setup) in (1..).zip(setups) {
+            let setup = setup.clone().results(self.results_of(number)?);
+            fleet.push(setup.boot(self.tools())?);
         }
-        result
+        with_all_evidence(fleet, test)
+    }
+
+    /// Where the console of one of several machines is kept.
+    fn results_of(&self, number: usize) -> Result<PathBuf> {
+        let kept = self.results.join(format!("host-{number}"));
+        fs::create_dir_all(&kept).with_context(|| format!("creating {}", kept.display()))?;
+        Ok(kept)
     }
 
     /// The same with a machine that has booted already.
@@ -157,6 +172,14 @@ fn with_evidence(mut vm: Vm, test: impl FnOnce(&mut Vm) -> Result<()>) -> Result
     let result = test(&mut vm);
     if result.is_err() {
         keep_journal(&mut vm);
+    }
+    result
+}
+
+fn with_all_evidence(mut fleet: Vec<Vm>, test: impl FnOnce(&mut [Vm]) -> Result<()>) -> Result<()> {
+    let result = test(&mut fleet);
+    if result.is_err() {
+        fleet.iter_mut().for_each(keep_journal);
     }
     result
 }

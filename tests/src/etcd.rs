@@ -21,6 +21,9 @@ use crate::http::HOST_AS_SEEN_BY_GUESTS;
 
 const PACKAGES: [&str; 2] = ["etcd-client", "etcd-server"];
 
+/// A name that its certificate has, too, for clusters with DNS of their own.
+pub const NAME: &str = "api.cluster.test";
+
 /// How long it may take to start; scaled.
 const START: Duration = Duration::from_secs(30);
 
@@ -50,7 +53,7 @@ impl Etcd {
         fs::create_dir(&dir).context("making a directory for etcd")?;
         let authority = Authority::new()?;
         fs::write(dir.join("ca.crt"), authority.pem())?;
-        let names = [HOST_AS_SEEN_BY_GUESTS, "127.0.0.1"];
+        let names = [HOST_AS_SEEN_BY_GUESTS, "127.0.0.1", NAME];
         keep(&authority, &dir, "server", &names)?;
         keep(&authority, &dir, "operator", &[])?;
         let (port, peers) = (free_port()?, free_port()?);
@@ -67,6 +70,29 @@ impl Etcd {
     /// Its address for a guest.
     pub fn url(&self) -> String {
         format!("https://{HOST_AS_SEEN_BY_GUESTS}:{}", self.port)
+    }
+
+    /// Its address by its name.
+    pub fn named_url(&self) -> String {
+        format!("https://{NAME}:{}", self.port)
+    }
+
+    /// `etcdctl` and the libraries that it needs, for an image that has none: paths without
+    /// the leading slash, and contents.
+    pub fn client(&self) -> Result<Vec<(String, Vec<u8>)>> {
+        const CLIENT: &str = "/usr/bin/etcdctl";
+        let needs = capture(self.tools.command("ldd").arg(CLIENT))?;
+        let libraries = needs
+            .split_whitespace()
+            .filter(|word| word.starts_with('/'));
+        let mut files = Vec::new();
+        for path in libraries.chain([CLIENT]) {
+            let mut cat = self.tools.command("cat");
+            let read = cat.arg(path).output().context("starting cat")?;
+            anyhow::ensure!(read.status.success(), "{path} cannot be read");
+            files.push((path.trim_start_matches('/').to_owned(), read.stdout));
+        }
+        Ok(files)
     }
 
     /// Who signs its certificate, and those of its clients.
@@ -155,7 +181,7 @@ fn keep(authority: &Authority, dir: &Path, name: &str, names: &[&str]) -> Result
 }
 
 /// A port that nobody had a moment ago.
-fn free_port() -> Result<u16> {
+pub fn free_port() -> Result<u16> {
     let listener = TcpListener::bind("127.0.0.1:0").context("listening on 127.0.0.1")?;
     Ok(listener.local_addr().context("finding the port")?.port())
 }

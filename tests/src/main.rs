@@ -12,6 +12,7 @@ mod disk;
 mod documented;
 mod etcd;
 mod http;
+mod names;
 mod on_host;
 mod pages;
 mod peers;

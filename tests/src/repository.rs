@@ -87,7 +87,7 @@ impl<'a> Repository<'a> {
     }
 
     /// Where guests find it.
-    fn url(&self) -> String {
+    pub fn url(&self) -> String {
         format!("http://{HOST_AS_SEEN_BY_GUESTS}:{}", self.port())
     }
 

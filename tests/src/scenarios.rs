@@ -7,6 +7,7 @@ mod example;
 mod failing;
 mod fetching;
 mod host;
+mod joining;
 mod kargs;
 mod pages;
 mod provisioning;
@@ -21,9 +22,15 @@ use crate::scenario::Scenario;
 
 /// Scenarios that run when they are asked for by name: the documented examples, because what
 /// they show in pieces others show too, and together they are as long as a third of the rest;
-/// the cluster of three, which has not passed whole yet.
+/// the clusters, which have not passed whole yet.
 pub fn by_name() -> Vec<Scenario> {
-    [documented::SCENARIOS, reboots::SCENARIOS, pages::SCENARIOS].concat()
+    [
+        documented::SCENARIOS,
+        reboots::SCENARIOS,
+        joining::SCENARIOS,
+        pages::SCENARIOS,
+    ]
+    .concat()
 }
 
 /// All other scenarios. Long ones come first, so that workers finish together.

@@ -30,7 +30,7 @@ pub const SCENARIOS: &[Scenario] = &[scenario!(
 const HOSTS: usize = 3;
 
 /// How long the whole cluster may take for a release; scaled.
-const ROLL: Duration = Duration::from_secs(600);
+pub(super) const ROLL: Duration = Duration::from_secs(600);
 
 /// Where hosts have what they show to etcd.
 pub(super) const IDENTITY: &str = "/etc/ballast/etcd";
@@ -123,7 +123,10 @@ pub(super) fn becomes_a_member(
 }
 
 /// Does the same with every host, at once.
-fn each<T: Send>(fleet: &mut [Vm], act: impl Fn(&mut Vm) -> Result<T> + Sync) -> Result<Vec<T>> {
+pub(super) fn each<T: Send>(
+    fleet: &mut [Vm],
+    act: impl Fn(&mut Vm) -> Result<T> + Sync,
+) -> Result<Vec<T>> {
     thread::scope(|scope| {
         let act = &act;
         let running: Vec<_> = fleet
@@ -139,10 +142,10 @@ fn each<T: Send>(fleet: &mut [Vm], act: impl Fn(&mut Vm) -> Result<T> + Sync) ->
 }
 
 /// When a host was down.
-type Down = (Instant, Instant);
+pub(super) type Down = (Instant, Instant);
 
 /// Waits until a host has rebooted into a release, and tells when it was down.
-fn goes_down_and_up(vm: &mut Vm, version: &str) -> Result<Down> {
+pub(super) fn goes_down_and_up(vm: &mut Vm, version: &str) -> Result<Down> {
     vm.expect("reboot: Restarting system", ROLL)?;
     let down = Instant::now();
     vm.expect(&format!("booting {version} from slot"), BOOT)?;
@@ -151,7 +154,7 @@ fn goes_down_and_up(vm: &mut Vm, version: &str) -> Result<Down> {
 }
 
 /// Fails if two hosts were down at the same time.
-fn apart(downs: &[Down]) -> Result<()> {
+pub(super) fn apart(downs: &[Down]) -> Result<()> {
     let mut downs = downs.to_vec();
     downs.sort_unstable();
     for pair in downs.windows(2) {

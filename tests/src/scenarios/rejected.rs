@@ -49,7 +49,7 @@ pub const SCENARIOS: &[Scenario] = &[
 const STAYS: Duration = Duration::from_secs(4);
 
 /// The path that must not appear.
-const WITNESS: &str = "/etc/e2e-witness";
+pub(super) const WITNESS: &str = "/etc/e2e-witness";
 
 fn a_malformed_config_stops_first_boot_and_names_the_place(context: &Context) -> Result<()> {
     // The mode on line 6 is a text.
@@ -158,7 +158,11 @@ fn a_fetched_config_with_a_wrong_hash_stops_first_boot(context: &Context) -> Res
 
 /// Fails unless first boot stops saying all of `parts`, does not reboot, and
 /// leaves no trace of the config on the disk, which it returns.
-fn stops(context: &Context, with: impl FnOnce(Setup) -> Setup, parts: &[&str]) -> Result<Disk> {
+pub(super) fn stops(
+    context: &Context,
+    with: impl FnOnce(Setup) -> Setup,
+    parts: &[&str],
+) -> Result<Disk> {
     let disk = context.file("disk.img");
     let disk = Disk::copy(&context.prepared().disk_image(), disk, DISK_GIB)?;
     context.boot(&with(context.setup_on(&disk)), |vm| {
