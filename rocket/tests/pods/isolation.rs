@@ -50,3 +50,20 @@ fn no_descriptor_of_the_caller_gets_in_with_who_enters() {
         companion.end();
     });
 }
+
+#[test]
+fn an_app_sees_its_own_processes_unless_it_is_shown_the_hosts() {
+    on_a_host(|host| {
+        let caller = std::process::id();
+        let look = format!("test -e /proc/{caller}/comm && cat /proc/{caller}/comm; echo $$");
+        let see = |options: &[&str]| {
+            let words = host.run(options, &["--", "sh", "-c", &look]);
+            let output = host.rocket(&words);
+            String::from_utf8_lossy(&output.stdout).into_owned()
+        };
+        assert_eq!(see(&["--net=none"]), "1\n");
+        let comm = std::fs::read_to_string("/proc/self/comm").unwrap();
+        let seen = see(&["--net=none", "--pid=host"]);
+        assert!(seen.starts_with(&comm) && seen != format!("{comm}1\n"), "{seen}");
+    });
+}
