@@ -875,13 +875,12 @@ fn material_that_a_cluster_would_refuse_is_refused_with_its_line() {
         let secret = good[1].lines().nth(1).unwrap();
         assert!(!shown.contains(&secret[..20]), "{words}: {shown}");
     }
-    for (years, words) in [((2080, 2090), "is valid from 2080-01-01")] {
-        let text = cluster(&ca, &authority.certify("web-1", years), "");
-        let translation = with_files(&ballast(&text), None);
-        assert_eq!(translation.found.errors, []);
-        let found = problems(&translation).join("\n");
-        assert!(found.contains(words), "{found}");
-    }
+    // The host's clock may be another one.
+    let text = cluster(&ca, &authority.certify("web-1", (2080, 2090)), "");
+    let translation = with_files(&ballast(&text), None);
+    assert_eq!(translation.found.errors, []);
+    let found = problems(&translation).join("\n");
+    assert!(found.contains("is valid from 2080-01-01"), "{found}");
 }
 
 /// The keys of `[update]` as the update engine has them.

@@ -64,6 +64,9 @@ fn an_app_sees_its_own_processes_unless_it_is_shown_the_hosts() {
         assert_eq!(see(&["--net=none"]), "1\n");
         let comm = std::fs::read_to_string("/proc/self/comm").unwrap();
         let seen = see(&["--net=none", "--pid=host"]);
-        assert!(seen.starts_with(&comm) && seen != format!("{comm}1\n"), "{seen}");
+        assert!(
+            seen.starts_with(&comm) && seen != format!("{comm}1\n"),
+            "{seen}"
+        );
     });
 }
