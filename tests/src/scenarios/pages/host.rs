@@ -80,6 +80,13 @@ fn just_booted(reader: &mut Reader<'_>) -> Result<()> {
         "systemctl status hello.service",
         &[4],
     )?;
+    // It is in no cluster.
+    let status = "systemctl status cluster-agent";
+    reader.ends(status, status, &[3])?;
+    let check = "ignition cluster check";
+    reader.ends(check, check, &[4])?;
+    reader.runs("systemctl cat cluster-agent")?;
+    reader.runs("journalctl -u cluster-agent")?;
     reader.runs("mount /dev/disk/by-partlabel/esp /mnt")?;
     reader.vm.exec_ok("umount /mnt")?;
     Ok(())
@@ -191,11 +198,10 @@ fn containers(reader: &mut Reader<'_>, registry: &Registry) -> Result<()> {
         reader.fills_in(command, &filled)?;
     }
     let key = "/etc/ballast/team.pub";
-    reader.vm.write_file("/run/key.b64", b"")?;
     reader.vm.exec_ok(&format!(
         "printf -- '-----BEGIN PUBLIC KEY-----\\nMCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\\n-----END PUBLIC KEY-----\\n' > {key}"
     ))?;
-    let trust = format!("rocket trust --prefix example.com/team {key}");
+    let trust = format!("rocket trust --yes --prefix example.com/team {key}");
     reader.fills_in("rocket trust --prefix example.com/team KEY", &trust)?;
     reader.fills_in("rocket trust rm PREFIX", "rocket trust rm example.com/team")?;
     Ok(())

@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result};
 use qemu::deadline::scaled;
 
 use super::{COMMAND, here, shell};
+use crate::authority::Authority;
 use crate::context::{Context, contains};
 use crate::pages::Pages;
 use crate::trial::VERSION;
@@ -40,18 +41,32 @@ pub fn configs(context: &Context, pages: &mut Pages) -> Result<PathBuf> {
     )?;
     fs::write(dir.join("host.yaml"), HOST)?;
     fs::write(dir.join("web.yaml"), WEB)?;
+    fs::write(dir.join("node.yaml"), NODE)?;
+    let authority = Authority::new()?;
+    let node = authority.certify("web-1", &[])?;
+    fs::write(dir.join("files/ca.crt"), authority.pem())?;
+    fs::write(dir.join("files/web-1.crt"), node.certificate_pem())?;
+    fs::write(dir.join("files/web-1.key"), node.key_pem())?;
     fs::File::create(dir.join("vdb.img"))?.set_len(100 << 20)?;
     let inside = |command: &str| {
-        ["files", "host.yaml", "web.yaml", "vdb.img", "host.ign"]
-            .into_iter()
-            .fold(command.to_owned(), |command, name| {
-                in_place(&command, name, &dir.join(name))
-            })
+        let names = [
+            "files",
+            "host.yaml",
+            "web.yaml",
+            "node.yaml",
+            "vdb.img",
+            "host.ign",
+            "node.ign",
+        ];
+        names.into_iter().fold(command.to_owned(), |command, name| {
+            in_place(&command, name, &dir.join(name))
+        })
     };
     for command in [
         "cargo ignition validate --files-dir files host.yaml",
         "cargo ignition plan --files-dir files --config host.yaml",
         "cargo ignition translate --pretty --files-dir files host.yaml > host.ign",
+        "cargo ignition translate --files-dir files node.yaml > node.ign",
     ] {
         here(pages, command, &inside(command))?;
     }
@@ -78,6 +93,23 @@ passwd:
   users:
     - name: core
       ssh_authorized_keys_local: [id_ed25519.pub]
+";
+
+/// The config of the page about joining.
+const NODE: &str = "variant: ballast
+version: 1.0.0
+cluster:
+  endpoint: https://api.cluster.local:6443
+  ca: {local: ca.crt}
+  certificate: {local: web-1.crt}
+  key: {local: web-1.key}
+  dns: [10.96.0.10]
+  domain: cluster.local
+  name: web-1
+  labels: {zone: eu-1, disk: fast}
+  agent:
+    image: registry.example.com/team/agent:1.4
+    args: [--log-level=info]
 ";
 
 const WEB: &str = "variant: ballast
