@@ -223,6 +223,9 @@ fn stops(reader: &mut Reader<'_>, count: usize) -> Result<()> {
     running(reader, count - 1).map(drop)
 }
 
+/// Ends when no look by policy is under way.
+const IDLE: &str = "until updatectl check; do test $? = 4 || exit; sleep 0.2; done";
+
 fn updates(reader: &mut Reader<'_>, repository: &Repository<'_>) -> Result<()> {
     reader.vm.exec_ok("rm -f /etc/ballast/config.d/*")?;
     repository.follow(reader.vm, "poll = \"1 week\"")?;
