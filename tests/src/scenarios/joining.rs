@@ -279,6 +279,10 @@ fn an_expired_certificate_is_said_where_people_look(context: &Context) -> Result
         contains("systemctl status", &status, "issue another certificate")?;
         let notice = vm.exec_ok("cat /run/motd.d/50-cluster")?;
         contains("the message at login", &notice, &expected)?;
+        let unit = vm.exec_ok("systemctl cat cluster-agent")?;
+        contains("systemctl cat", &unit, "CLUSTER_ACCESS=--net=host")?;
+        let said = vm.exec_ok("journalctl -u cluster-agent")?;
+        contains("the journal", &said, &expected)?;
         let checked = vm.exec("ignition cluster check")?;
         ensure!(checked.status == 3, "cluster check: {checked:?}");
 
