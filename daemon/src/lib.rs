@@ -8,7 +8,8 @@
 //! - [`scripts`]: executables that operators drop into directories;
 //! - `reboot` (feature `reboot`): rebooting;
 //! - `bus` (feature `bus`): who calls an object on D-Bus;
-//! - `client` (feature `client`): programs that people talk to daemons with.
+//! - `client` (feature `client`): programs that people talk to daemons with;
+//! - `yaml` (feature `yaml`): a text as a tree whose nodes know where they are.
 
 #[cfg(feature = "bus")]
 pub mod bus;
@@ -22,3 +23,5 @@ pub mod policy;
 #[cfg(feature = "reboot")]
 pub mod reboot;
 pub mod scripts;
+#[cfg(feature = "yaml")]
+pub mod yaml;

@@ -2,19 +2,7 @@
 
 use crate::config::{Place, Problem, excerpt};
 
-/// A spot in a text: line and column, both from 1, columns in characters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Spot {
-    /// Line, from 1.
-    pub line: usize,
-    /// Column in characters, from 1.
-    pub column: usize,
-}
-
-impl Spot {
-    /// Where a text starts.
-    pub const START: Self = Self { line: 1, column: 1 };
-}
+pub use daemon::yaml::Spot;
 
 /// A text under the name of its source.
 #[derive(Debug)]
