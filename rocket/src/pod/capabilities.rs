@@ -30,6 +30,14 @@ pub fn decide(add: &[String], drop: &[String]) -> Result<Vec<String>, Capability
     Ok(BY_NUMBER.iter().filter(is_kept).map(name).collect())
 }
 
+/// Whether there is such a capability, or it is `ALL`.
+///
+/// # Errors
+/// There is none.
+pub fn check(name: &str) -> Result<(), CapabilityError> {
+    parse(&[name.to_owned()]).map(drop)
+}
+
 /// `CAP_…`, as runtime specs write it.
 fn name(capability: &Capability) -> String {
     match serde_json::to_value(capability) {

@@ -24,6 +24,13 @@ pub struct Record {
     pub addresses: Vec<std::net::IpAddr>,
 }
 
+impl Record {
+    /// It is of this boot, and of a pod that was there before its apps.
+    pub fn is_held(&self, live: &Liveness) -> bool {
+        self.boot == live.boot && self.apps.is_empty()
+    }
+}
+
 /// The first process of an app.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -1,7 +1,7 @@
 //! Runs a prepared pod.
 
 pub(super) mod users;
-pub(super) mod volumes;
+pub(crate) mod volumes;
 
 use std::fs;
 use std::net::IpAddr;
@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::record::start_of;
-use super::spec::{Place, spec};
+use super::spec::{Joined, Place, spec};
 use super::{
     App, AppProcess, Ended, Exit, Liveness, Manifest, Phase, Pod, Record, State, phase, release,
     settle,
@@ -146,7 +146,7 @@ fn told(pod: &Pod) -> anyhow::Result<Phase> {
 
 /// A pod that did not come up has ended; what cannot be noted or given back is left to
 /// `rocket gc`, because the first failure is what the caller has to know.
-fn give_up(dirs: &Dirs, pod: &mut Pod, manifest: &Manifest) {
+pub(crate) fn give_up(dirs: &Dirs, pod: &mut Pod, manifest: &Manifest) {
     let ended = |app: &App| Ended {
         name: app.name.clone(),
         status: None,
@@ -179,7 +179,7 @@ fn start(
         let place = Place {
             files: &files,
             volumes: &volumes,
-            first: created.first().map(Created::pid),
+            joined: created.first().map(Created::pid).map(Joined::Process),
             range,
             notify: notify.as_deref(),
             // The unit of a pod that is left to it has the app's limits already.
@@ -251,7 +251,12 @@ fn record(
 }
 
 /// The pod's network, made through the namespace of its first app.
-fn attach(dirs: &Dirs, pod: &Pod, manifest: &Manifest, first: i32) -> anyhow::Result<Vec<IpAddr>> {
+pub(crate) fn attach(
+    dirs: &Dirs,
+    pod: &Pod,
+    manifest: &Manifest,
+    first: i32,
+) -> anyhow::Result<Vec<IpAddr>> {
     if manifest.network != NetOption::Host {
         network::loopback(first)?;
     }
@@ -277,7 +282,7 @@ fn attach(dirs: &Dirs, pod: &Pod, manifest: &Manifest, first: i32) -> anyhow::Re
 }
 
 /// The image's layers below a directory of the app's own.
-fn root(pod: &Pod, app: &App, range: Option<(u32, u32)>) -> anyhow::Result<Root> {
+pub(crate) fn root(pod: &Pod, app: &App, range: Option<(u32, u32)>) -> anyhow::Result<Root> {
     let own = pod.path().join("apps").join(&app.name);
     let (upper, work) = (own.join("upper"), own.join("work"));
     for path in [&upper, &work] {
@@ -327,24 +332,20 @@ fn streams(app: &App) -> anyhow::Result<runtime::Streams> {
 
 /// `hosts`, `resolv.conf` and `hostname`. Apps have these very files mounted: they are written
 /// in place.
-fn write_files(dir: &Path, manifest: &Manifest, addresses: &[IpAddr]) -> anyhow::Result<()> {
+pub(crate) fn write_files(
+    dir: &Path,
+    manifest: &Manifest,
+    addresses: &[IpAddr],
+) -> anyhow::Result<()> {
     make(dir, 0o755)?;
     let has_own = manifest.network != NetOption::Host;
-    let of_host = |path: &str| fs::read_to_string(path).unwrap_or_default();
-    // resolved's own list has the servers behind the one on the host's loopback.
-    let servers = match has_own {
-        true => "/run/systemd/resolve/resolv.conf",
-        false => "/etc/resolv.conf",
-    };
-    let servers = match of_host(servers) {
-        text if text.is_empty() => of_host("/etc/resolv.conf"),
-        text => text,
-    };
+    let of_host = fs::read_to_string("/etc/hosts").unwrap_or_default();
+    let servers = servers(has_own);
     let names = Names {
         hostname: &manifest.hostname,
         addresses,
     };
-    let hosts = network::hosts(names, &manifest.hosts, &of_host("/etc/hosts"));
+    let hosts = network::hosts(names, &manifest.hosts, &of_host);
     let resolv = network::resolv_conf(&manifest.dns, &servers, has_own);
     let hostname = format!("{}\n", manifest.hostname);
     for (name, text) in [
@@ -358,9 +359,23 @@ fn write_files(dir: &Path, manifest: &Manifest, addresses: &[IpAddr]) -> anyhow:
     Ok(())
 }
 
+/// The host's `resolv.conf`, for a pod with a network of its own or without.
+pub(crate) fn servers(has_own: bool) -> String {
+    let of_host = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    // resolved's own list has the servers behind the one on the host's loopback.
+    let servers = match has_own {
+        true => "/run/systemd/resolve/resolv.conf",
+        false => "/etc/resolv.conf",
+    };
+    match of_host(servers) {
+        text if text.is_empty() => of_host("/etc/resolv.conf"),
+        text => text,
+    }
+}
+
 /// For an app with limits: a scope that systemd makes, or, where there is none, a group of
 /// our own. The caller's is the caller's.
-fn cgroup(manifest: &Manifest, app: &App) -> How {
+pub(crate) fn cgroup(manifest: &Manifest, app: &App) -> How {
     if Path::new("/run/systemd/system").is_dir() {
         return How::Scope(Scope {
             slice: "machine.slice".to_owned(),

@@ -14,7 +14,7 @@ use oci_spec::runtime::{
 
 use super::{App, Limits, Manifest, Volume};
 use crate::options::{IpcMode, NetOption, PidMode, SeccompOption, UserNamespace, VolumeKind};
-use crate::runtime;
+use crate::runtime::{self, Namespaces};
 
 /// Period over which processor time is shared out, in microseconds.
 const PERIOD: u64 = 100_000;
@@ -48,14 +48,33 @@ pub struct Place<'a> {
     pub files: &'a Path,
     /// Where the files of each volume are; nothing for those in memory.
     pub volumes: &'a BTreeMap<String, Option<PathBuf>>,
-    /// The first app, whose namespaces the others share.
-    pub first: Option<i32>,
+    /// Whose namespaces the app shares; the first app makes them.
+    pub joined: Option<Joined<'a>>,
     /// The user IDs of the pod, if it has some of its own: the first, and how many.
     pub range: Option<(u32, u32)>,
     /// Where the caller's service manager listens.
     pub notify: Option<&'a Path>,
     /// Whether the app has a control group of its own for its limits.
     pub is_limited: bool,
+}
+
+/// Whose namespaces an app shares.
+#[derive(Debug, Clone, Copy)]
+pub enum Joined<'a> {
+    /// Those of this process.
+    Process(i32),
+    /// Those that this process holds.
+    Held(&'a Namespaces),
+}
+
+impl Joined<'_> {
+    /// Where the namespace is that `/proc/PID/ns` calls `name`.
+    fn path(self, name: &str) -> String {
+        match self {
+            Self::Process(pid) => format!("/proc/{pid}/ns/{name}"),
+            Self::Held(held) => held.path(name),
+        }
+    }
 }
 
 /// Where an app finds the socket of its caller's service manager.
@@ -67,7 +86,7 @@ const NOTIFY: &str = "/run/host/notify";
 /// A profile or capability is wrong.
 pub fn spec(pod: &Manifest, app: &App, place: &Place<'_>) -> Result<Spec, SpecError> {
     let mut spec = runtime::default_spec();
-    spec.set_hostname(place.first.is_none().then(|| pod.hostname.clone()));
+    spec.set_hostname(place.joined.is_none().then(|| pod.hostname.clone()));
     let capabilities = capabilities(app)?;
     if let Some(process) = spec.process_mut() {
         let mut environment = app.environment.clone();
@@ -124,7 +143,7 @@ pub fn spec(pod: &Manifest, app: &App, place: &Place<'_>) -> Result<Spec, SpecEr
         }
         // Every user may bind low ports in a network of the pod's own: the host's are not
         // touched. Its own rules for ping are those of the host.
-        if place.first.is_none() && pod.network != NetOption::Host {
+        if place.joined.is_none() && pod.network != NetOption::Host {
             let all = [("net.ipv4.ping_group_range", "0 2147483647")];
             let all = all.map(|(key, value)| (key.to_owned(), value.to_owned()));
             linux.set_sysctl(place.range.is_none().then(|| all.into_iter().collect()));
@@ -226,7 +245,7 @@ fn bind(source: &Path, target: &Path, options: &[&str]) -> Result<SpecMount, Spe
 /// IPC with it, and have processes, mounts and control groups of their own.
 fn namespaces(pod: &Manifest, place: &Place<'_>) -> Result<Vec<LinuxNamespace>, SpecError> {
     use LinuxNamespaceType as Kind;
-    let of_first = |name: &str| place.first.map(|pid| format!("/proc/{pid}/ns/{name}"));
+    let of_first = |name: &str| place.joined.map(|joined| joined.path(name));
     let mut wanted = vec![
         (Kind::Mount, None),
         (Kind::Cgroup, None),

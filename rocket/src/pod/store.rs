@@ -176,7 +176,7 @@ impl Pods {
         Ok(found)
     }
 
-    /// The pod whose UUID begins with `text`.
+    /// The declared pod of this name that runs, else the pod whose UUID begins with `text`.
     ///
     /// # Errors
     /// There is none, or more than one.
@@ -184,6 +184,10 @@ impl Pods {
         let wanted = text.to_ascii_lowercase();
         if let Ok(uuid) = Uuid::try_parse(&wanted) {
             return self.get(uuid);
+        }
+        let is_it = |pod: &Pod| pod.name().is_ok_and(|name| name.as_deref() == Some(text));
+        if let Some(pod) = self.in_state(State::Running)?.into_iter().find(is_it) {
+            return Ok(pod);
         }
         let matches = |pod: &Pod| !wanted.is_empty() && pod.uuid.to_string().starts_with(&wanted);
         let mut found = self.all()?.into_iter().filter(matches);
@@ -238,6 +242,13 @@ impl Pod {
     /// Its directory, as long as it does not go on.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Where its directory is when it is in `state`.
+    pub fn path_in(&self, state: State) -> PathBuf {
+        self.pods
+            .join(state.directory())
+            .join(self.uuid.to_string())
     }
 
     /// Makes this process the only one that changes the pod, until it is dropped.
@@ -313,7 +324,7 @@ impl Pod {
     /// # Errors
     /// The directory cannot be renamed.
     pub fn advance(&mut self, to: State) -> Result<(), StoreError> {
-        let path = self.pods.join(to.directory()).join(self.uuid.to_string());
+        let path = self.path_in(to);
         fs::rename(&self.path, &path).map_err(failed("moving", &self.path))?;
         self.path = path;
         self.state = to;
@@ -438,6 +449,21 @@ mod tests {
         assert_eq!(pods.find(begin).unwrap().uuid(), one.uuid());
         assert!(matches!(pods.find(""), Err(StoreError::Unknown(_))));
         assert!(matches!(pods.find("zz"), Err(StoreError::Unknown(_))));
+    }
+
+    #[test]
+    fn a_declared_pod_that_runs_is_found_by_its_name() {
+        let (_dir, pods) = pods();
+        let mut pod = pods.create().unwrap();
+        assert_eq!(pod.name().unwrap(), None);
+        pod.write_name("web").unwrap();
+        assert!(matches!(pods.find("web"), Err(StoreError::Unknown(_))));
+        pod.advance(State::Running).unwrap();
+        assert_eq!(pods.find("web").unwrap().uuid(), pod.uuid());
+        assert_eq!(
+            pods.find("web").unwrap().name().unwrap().as_deref(),
+            Some("web")
+        );
     }
 
     #[test]

@@ -50,6 +50,9 @@ impl std::fmt::Display for Phase {
 pub struct View {
     /// Its name for ever.
     pub uuid: Uuid,
+    /// The name under which it was declared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// What it is doing.
     pub state: Phase,
     /// When it was prepared.
@@ -94,6 +97,7 @@ pub struct AppView {
 pub fn view(pod: &Pod, live: &Liveness) -> View {
     read(pod, live).unwrap_or_else(|error| View {
         uuid: pod.uuid(),
+        name: None,
         state: match pod.state() {
             State::Garbage => Phase::Removing,
             State::Preparing => Phase::Abandoned,
@@ -119,6 +123,7 @@ fn read(pod: &Pod, live: &Liveness) -> Result<View, StoreError> {
     let state = phase(pod, record.as_ref(), live);
     Ok(View {
         uuid: pod.uuid(),
+        name: pod.name()?,
         state,
         created: Some(manifest.created),
         started: record.as_ref().map(|record| record.started),
@@ -140,6 +145,10 @@ pub fn phase(pod: &Pod, record: Option<&Record>, live: &Liveness) -> Phase {
         State::Preparing => Phase::Abandoned,
         State::Prepared => Phase::Prepared,
         State::Running if record.is_some_and(|record| live.any(record)) => Phase::Running,
+        // A supervisor is there also when none of its containers is.
+        State::Running if pod.is_busy() && record.is_some_and(|record| record.is_held(live)) => {
+            Phase::Running
+        }
         State::Running if pod.is_busy() => Phase::Starting,
         State::Running => Phase::Aborted,
         State::Exited => Phase::Exited,
@@ -151,6 +160,7 @@ fn unfinished(pod: &Pod) -> View {
     let manifest = pod.manifest().ok();
     View {
         uuid: pod.uuid(),
+        name: None,
         state: match pod.state() {
             State::Garbage => Phase::Removing,
             _ if pod.is_busy() => Phase::Preparing,

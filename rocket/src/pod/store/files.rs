@@ -19,6 +19,9 @@ const MOST: u64 = 16 << 20;
 const RECORD: &str = "record.json";
 const EXIT: &str = "exit.json";
 
+/// The name of a declared pod.
+const NAME: &str = "name.json";
+
 impl Pod {
     /// What it is to be.
     ///
@@ -128,6 +131,22 @@ impl Pod {
 
     /// Whole or not at all, but not on the disk yet: a pod does not outlive a loss of power,
     /// and an fsync costs more than starting an app.
+    /// Notes the name under which the pod was declared.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn write_name(&self, name: &str) -> Result<(), StoreError> {
+        self.write(NAME, &name)
+    }
+
+    /// The name under which the pod was declared; nothing if it was not.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn name(&self) -> Result<Option<String>, StoreError> {
+        self.read_if_there(NAME)
+    }
+
     fn write(&self, name: &str, value: &impl Serialize) -> Result<(), StoreError> {
         let path = self.path.join(name);
         let new = self.path.join(format!("{name}.new"));
