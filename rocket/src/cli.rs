@@ -9,6 +9,7 @@ mod image;
 mod list;
 mod logs;
 mod output;
+mod pods;
 mod prepare;
 mod rm;
 mod run;
@@ -60,6 +61,8 @@ pub enum Verb {
     Fetch(fetch::Args),
     /// Lists, removes, checks and copies images of the store
     Image(image::Args),
+    /// Runs the pods that files declare
+    Pods(pods::Args),
     /// Says whose images may run
     Trust(trust::Args),
     /// Writes man pages and shell completions
@@ -93,10 +96,12 @@ impl Args {
             Some(root) => Dirs::below(root),
             None => Dirs::default(),
         };
-        if matches!(
-            self.verb,
-            Verb::Run(_) | Verb::RunPrepared(_) | Verb::Enter(_)
-        ) {
+        let makes_containers = match &self.verb {
+            Verb::Run(_) | Verb::RunPrepared(_) | Verb::Enter(_) => true,
+            Verb::Pods(args) => args.makes_containers(),
+            _ => false,
+        };
+        if makes_containers {
             protect_own_binary()?;
         }
         match self.on(&dirs) {
@@ -119,6 +124,7 @@ impl Args {
             Verb::Finish(args) => run::finish(dirs, args),
             Verb::Fetch(args) => fetch::run(dirs, args),
             Verb::Image(args) => image::run(dirs, args),
+            Verb::Pods(args) => pods::run(dirs, args),
             Verb::Trust(args) => trust::run(dirs, args),
             Verb::Generate(args) => generate::run(args),
             Verb::List(args) => list::run(dirs, args),

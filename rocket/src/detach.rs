@@ -27,6 +27,9 @@ trait Manager {
         auxiliary: &[(&str, &[(&str, Variant<'_>)])],
     ) -> zbus::Result<OwnedObjectPath>;
     fn stop_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
+    fn start_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
+    fn restart_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
+    fn reload(&self) -> zbus::Result<()>;
     fn kill_unit(&self, name: &str, whom: &str, signal: i32) -> zbus::Result<()>;
     #[zbus(signal)]
     fn job_removed(
@@ -61,29 +64,88 @@ pub fn start(root: Option<&Path>, pod: &Manifest, restart: Restart) -> anyhow::R
         .context("the path of rocket's own program is not UTF-8")?;
     let unit = unit(pod.uuid);
     let properties = properties(rocket, root, pod, restart);
-    block_on(async {
+    let result = block_on(async {
         let manager = manager().await?;
         manager.subscribe().await?;
-        let mut removed = manager.receive_job_removed().await?;
+        let removed = manager.receive_job_removed().await?;
         let job = manager
             .start_transient_unit(&unit, "fail", &properties, &[])
             .await
             .with_context(|| format!("asking systemd to start {unit}"))?;
-        while let Some(signal) = removed.next().await {
-            let done = signal.args()?;
-            if done.job != job {
-                continue;
-            }
-            if done.result == "done" {
-                return Ok(());
-            }
-            bail!(
-                "{unit} did not start ({}); `journalctl --unit={unit}` says why",
-                done.result
-            );
+        until_removed(removed, &job).await
+    })?;
+    if result == "done" {
+        return Ok(());
+    }
+    bail!("{unit} did not start ({result}); `journalctl --unit={unit}` says why")
+}
+
+/// Waits until a job is over, and says how it went.
+async fn until_removed(
+    mut removed: JobRemovedStream,
+    job: &OwnedObjectPath,
+) -> anyhow::Result<String> {
+    while let Some(signal) = removed.next().await {
+        let done = signal.args()?;
+        if done.job == *job {
+            return Ok(done.result.clone());
         }
-        bail!("systemd went away while {unit} was started")
+    }
+    bail!("systemd went away meanwhile")
+}
+
+/// Has systemd read its units again, and run its generators.
+///
+/// # Errors
+/// systemd cannot be asked, or cannot do it.
+pub fn reload() -> anyhow::Result<()> {
+    block_on(async {
+        let reloaded = manager().await?.reload().await;
+        reloaded.context("asking systemd to read its units again")
     })
+}
+
+/// Asks systemd to start a unit. Does not wait.
+///
+/// # Errors
+/// systemd cannot be asked, or there is no such unit.
+pub fn begin(unit: &str) -> anyhow::Result<()> {
+    block_on(async {
+        let job = manager().await?.start_unit(unit, "replace").await;
+        job.map(drop)
+            .with_context(|| format!("asking systemd to start {unit}"))
+    })
+}
+
+/// Asks systemd to stop a unit if it runs, and to start it. Does not wait.
+///
+/// # Errors
+/// systemd cannot be asked, or there is no such unit.
+pub fn begin_again(unit: &str) -> anyhow::Result<()> {
+    block_on(async {
+        let job = manager().await?.restart_unit(unit, "replace").await;
+        job.map(drop)
+            .with_context(|| format!("asking systemd to restart {unit}"))
+    })
+}
+
+/// Stops a unit, and waits until it has.
+///
+/// # Errors
+/// systemd cannot be asked, or it did not stop.
+pub fn end(unit: &str) -> anyhow::Result<()> {
+    let result = block_on(async {
+        let manager = manager().await?;
+        manager.subscribe().await?;
+        let removed = manager.receive_job_removed().await?;
+        let job = manager.stop_unit(unit, "replace").await;
+        let job = job.with_context(|| format!("asking systemd to stop {unit}"))?;
+        until_removed(removed, &job).await
+    })?;
+    if result == "done" {
+        return Ok(());
+    }
+    bail!("{unit} did not stop ({result})")
 }
 
 /// Asks systemd to stop a pod's unit: it sends the signal, and does not start it again. Does

@@ -6,10 +6,11 @@
 //! them by `flock`, and one that was killed leaves nothing that `rocket gc` does not clean.
 //!
 //! [`image`] brings images into the store and says whose they are, [`runtime`] turns an OCI
-//! runtime spec into a running process, `pod` puts the two together, [`oci`] is the command
-//! line by which other engines call the runtime.
+//! runtime spec into a running process, `pod` puts the two together, [`declared`] runs the pods
+//! that files declare, [`oci`] is the command line by which other engines call the runtime.
 
 pub mod cli;
+pub mod declared;
 pub mod detach;
 pub mod dirs;
 pub mod durable;

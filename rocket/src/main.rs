@@ -15,6 +15,12 @@ fn main() -> ExitCode {
     if words.first().is_some_and(rocket::oci::is_called_so) || rocket::oci::is_meant(&words) {
         return rocket::oci::main(words);
     }
+    if words
+        .first()
+        .is_some_and(rocket::declared::generator::is_called_so)
+    {
+        return rocket::declared::generator::main(&words);
+    }
     let args = match Args::try_parse_from(words) {
         Ok(args) => args,
         Err(error) => return rocket::cli::wrong(&error),

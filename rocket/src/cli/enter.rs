@@ -13,7 +13,7 @@ pub struct Args {
     /// The app, if the pod has several
     #[arg(long, value_name = "NAME")]
     app: Option<String>,
-    /// The pod's UUID, or its beginning
+    /// The pod's UUID, or its beginning, or the name of a declared pod
     uuid: String,
     /// The program and its arguments; otherwise a shell
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]

@@ -12,7 +12,7 @@ use crate::pod::{self, Pods};
 /// Writes the files of an app as a tar: those of its image, with what it changed.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The pod's UUID, or its beginning
+    /// The pod's UUID, or its beginning, or the name of a declared pod
     uuid: String,
     /// The archive; - is standard output
     file: PathBuf,

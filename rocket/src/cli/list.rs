@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::table::{Form, ago, table};
 use crate::dirs::Dirs;
-use crate::pod::{Liveness, Pods, View, view};
+use crate::pod::{AppView, Liveness, Pods, View, view};
 
 /// Lists pods, the newest last.
 #[derive(Debug, clap::Args)]
@@ -34,6 +34,14 @@ pub fn run(dirs: &Dirs, args: &Args) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// An app's name, below that of its pod if it was declared.
+fn called(view: &View, app: &AppView) -> String {
+    match &view.name {
+        Some(name) => format!("{name}/{}", app.name),
+        None => app.name.clone(),
+    }
 }
 
 /// One line per app; what belongs to the pod stands on the first of them.
@@ -82,7 +90,7 @@ fn render(views: &[View], form: &Form, now: Timestamp) -> String {
             };
             rows.push([
                 of_pod(&uuid),
-                app(number).map_or_else(|| "-".to_owned(), |app| app.name.clone()),
+                app(number).map_or_else(|| "-".to_owned(), |app| called(view, app)),
                 app(number).map_or_else(|| "-".to_owned(), |app| app.image.clone()),
                 of_pod(&state),
                 of_pod(&created),

@@ -36,6 +36,7 @@ fn render(view: &View) -> String {
     let addresses: Vec<String> = view.addresses.iter().map(ToString::to_string).collect();
     let lines = [
         ("UUID", Some(view.uuid.to_string())),
+        ("Name", view.name.clone()),
         ("State", Some(view.state.to_string())),
         ("Created", time(view.created)),
         ("Started", time(view.started)),
