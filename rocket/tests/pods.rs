@@ -3,6 +3,8 @@
 //! and its children see.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "pods/declared.rs"]
+mod declared;
 #[path = "pods/host.rs"]
 mod host;
 #[path = "pods/image.rs"]

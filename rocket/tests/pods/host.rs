@@ -40,6 +40,16 @@ pub struct Traces {
     rules: String,
 }
 
+impl Traces {
+    /// No groups, mounts or devices are left that were not there before.
+    #[track_caller]
+    pub fn assert_no_more_than(&self, before: &Self) {
+        assert_eq!(self.groups, before.groups);
+        assert_eq!(self.mounts, before.mounts);
+        assert_eq!(self.links, before.links);
+    }
+}
+
 /// Runs a test on a host of its own, as a thread which has the namespaces.
 pub fn on_a_host(test: impl FnOnce(&Host) + Send) {
     assert!(nix::unistd::geteuid().is_root(), "these tests need root");
