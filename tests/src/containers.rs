@@ -13,7 +13,7 @@ use tar::{Builder, EntryType, Header};
 
 /// Commands that scenarios use of busybox.
 const APPLETS: &str = "sh cat echo sleep true false id ps mount grep ls nc wget httpd hostname ip \
-    kill env touch dd sync test nslookup head stat mkdir rm wc seq";
+    kill env touch dd sync test nslookup head stat mkdir rm wc seq cp mv";
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
@@ -112,6 +112,12 @@ impl Image {
         let mut layers = vec![Layer::plain(layer(program)?)];
         layers.extend(above);
         Ok(Self::new(layers, config))
+    }
+
+    /// The same, with another layer on top.
+    pub fn of_program_below(program: &[u8], top: Layer, config: &Value) -> Result<Self> {
+        let layer = Layer::plain(layer(program)?);
+        Ok(Self::new(vec![layer, top], config))
     }
 
     /// Its layers.

@@ -1,5 +1,5 @@
-//! What an encrypted volume is bound to, beside the machine: an emulated TPM, and a tang
-//! server. Both are Debian's, from a tree of their own.
+//! Programs of Debian's from a tree of their own: what an encrypted volume is bound to, beside
+//! the machine (an emulated TPM, and a tang server), and what a web site is made of.
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
@@ -11,19 +11,40 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
+use benchmarks::containers::Layer;
 use image::host::capture;
 use image::tools::Tools;
 
 use crate::context::Context;
 
-const PACKAGES: [&str; 2] = ["swtpm", "tang-common"];
+const PACKAGES: [&str; 4] = ["nginx-light", "redis-server", "swtpm", "tang-common"];
 
-/// The tree with both; made once.
+/// The tree with all of them; made once.
 pub fn tools(context: &Context) -> Result<Tools> {
     let tools = &context.prepared().tools;
     let tools = tools.with_packages(&PACKAGES);
-    tools.context("making a tree with swtpm and tang")
+    tools.context("making a tree with swtpm, tang, nginx and redis")
+}
+
+/// A program of the tree with its libraries, as the layer of an image.
+pub fn layer(tools: &Tools, program: &str) -> Result<Layer> {
+    let listed = capture(tools.command("ldd").arg(program))?;
+    let libraries = listed
+        .split_whitespace()
+        .filter(|word| word.starts_with('/'));
+    let mut tar = tools.command("tar");
+    tar.args(["--create", "--dereference", "--directory=/", "--file=-"]);
+    for path in std::iter::once(program).chain(libraries) {
+        tar.arg(path.trim_start_matches('/'));
+    }
+    let packed = tar.output().context("starting tar")?;
+    ensure!(
+        packed.status.success(),
+        "packing {program}: {}",
+        String::from_utf8_lossy(&packed.stderr)
+    );
+    Ok(Layer::plain(packed.stdout))
 }
 
 /// A TPM 2.0 that forgets nothing while it lives.

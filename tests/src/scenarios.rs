@@ -1,6 +1,7 @@
 //! The scenarios: one module for each theme, one function for each claim.
 
 mod containers;
+mod declared;
 mod documented;
 mod engines;
 mod example;
@@ -22,13 +23,14 @@ use crate::scenario::Scenario;
 
 /// Scenarios that run when they are asked for by name: the documented examples, because what
 /// they show in pieces others show too, and together they are as long as a third of the rest;
-/// the clusters, which have not passed whole yet.
+/// the clusters, the pages and declared pods, which have not passed whole yet.
 pub fn by_name() -> Vec<Scenario> {
     [
         documented::SCENARIOS,
         reboots::SCENARIOS,
         joining::SCENARIOS,
         pages::SCENARIOS,
+        declared::SCENARIOS,
     ]
     .concat()
 }

@@ -56,7 +56,7 @@ const SPEC: Keys = Keys {
             "hostIPC",
             "the containers of a pod share IPC with each other",
         ),
-        ("hostPID", "containers do not see the host's processes"),
+        ("hostPID", "run the pod by `rocket run --pid=host`"),
         (
             "hostUsers",
             "leave it out, or run the pod by `rocket run --userns=auto`",

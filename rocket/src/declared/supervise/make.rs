@@ -19,7 +19,7 @@ use crate::image::{FetchOptions, Image, Store, limits, obtain};
 use crate::network;
 use crate::options::{
     AppArguments, AppOptions, Bytes, Cpus, EnvOption, ExecOption, HostsEntry, IpcMode, MountOption,
-    NetOption, PodOptions, PullPolicy, SeccompOption, Stream, UserNamespace, VolumeKind,
+    NetOption, PidMode, PodOptions, PullPolicy, SeccompOption, Stream, UserNamespace, VolumeKind,
     VolumeOption,
 };
 use crate::pod::{self, Dns, Manifest, Pod, Pods, Source, State};
@@ -285,6 +285,7 @@ fn options(declaration: &Declaration, below: &Path) -> PodOptions {
             })
             .collect(),
         ipc: IpcMode::Pod,
+        pid: PidMode::App,
         userns: UserNamespace::Host,
         set_env: Vec::new(),
         uuid_file_save: None,
