@@ -449,3 +449,39 @@ fn a_container_that_has_done_its_work_keeps_nobody_from_being_ready() {
         pod.stop();
     });
 }
+
+#[test]
+fn a_container_prepares_for_its_end_as_long_as_there_is_time() {
+    on_a_host(|host| {
+        ready(host);
+        let run = |name: &str, hook: &str| {
+            format!(
+                "- name: {name}\n  image: IMAGE\n  command: [sh, -c]\n  args:\n  - |\n    \
+                 trap 'echo {name} ends >> /shared/order; exit' TERM\n    touch /ready; \
+                 while :; do sleep 0.1; done\n  {READY}  lifecycle: {{preStop: {{exec: {{command: \
+                 [sh, -c, 'echo {name} prepares >> /shared/order; {hook}']}}}}}}\n"
+            )
+        };
+        // The second one is killed while it still prepares.
+        let spec = format!(
+            "containers:\n{}{}",
+            run("a", "true"),
+            run("b", "sleep 1000")
+        );
+        let text = pod(&spec).replace("PeriodSeconds: 5", "PeriodSeconds: 3");
+        declare(host, "web.yaml", &text);
+        let mut pod = Pod::start(host);
+        pod.until("2/2 ready");
+        pod.stop();
+        let order = shared(host, "order");
+        let mut lines: Vec<&str> = order.lines().collect();
+        assert_eq!(lines.pop(), Some("a ends"), "{order}");
+        lines.sort_unstable();
+        assert_eq!(lines, ["a prepares", "b prepares"], "{order}");
+        let said = pod.said();
+        assert!(
+            said.contains("container b stopped with status 137"),
+            "{said}"
+        );
+    });
+}

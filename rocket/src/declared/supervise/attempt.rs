@@ -30,8 +30,8 @@ enum Way {
     Program(Running),
     Connecting(TcpStream, Option<Vec<u8>>),
     Reading(TcpStream, Vec<u8>),
-    /// It could not even be asked.
-    Refused,
+    /// It could not even be asked, or was answered.
+    Over,
 }
 
 impl Attempt {
@@ -43,7 +43,7 @@ impl Attempt {
         enter: impl FnOnce(&[String]) -> anyhow::Result<Running>,
     ) -> Self {
         let way = match &probe.check {
-            Check::Exec(command) => enter(command).map_or(Way::Refused, Way::Program),
+            Check::Exec(command) => enter(command).map_or(Way::Over, Way::Program),
             Check::Tcp { host, port } => {
                 connecting(SocketAddr::new(host.unwrap_or(address), *port), None)
             }
@@ -74,7 +74,7 @@ impl Attempt {
             Way::Program(running) => Some((running.pidfd(), PollFlags::POLLIN)),
             Way::Connecting(stream, _) => Some((stream.as_fd(), PollFlags::POLLOUT)),
             Way::Reading(stream, _) => Some((stream.as_fd(), PollFlags::POLLIN)),
-            Way::Refused => None,
+            Way::Over => None,
         }
     }
 
@@ -82,22 +82,33 @@ impl Attempt {
     pub fn go_on(&mut self, now: Instant) -> Option<bool> {
         let answer = self.step();
         if answer.is_none() && now >= self.deadline {
-            if let Way::Program(running) = &self.way {
-                end(running);
-            }
+            self.end();
             return Some(false);
         }
         answer
     }
 
+    /// Ends a program that was not seen ending. As long as nobody has, it keeps the first process
+    /// of its namespace from ending.
+    fn end(&mut self) {
+        if let Way::Program(running) = &self.way {
+            // It may have ended just now.
+            let _ = running.signal(nix::libc::SIGKILL);
+            let _ = running.wait();
+        }
+        self.way = Way::Over;
+    }
+
     fn step(&mut self) -> Option<bool> {
         match &mut self.way {
-            Way::Refused => Some(false),
+            Way::Over => Some(false),
             Way::Program(running) => {
                 if !is_ready(running.pidfd(), PollFlags::POLLIN) {
                     return None;
                 }
-                Some(matches!(running.wait(), Ok(Exit::Status(0))))
+                let is_good = matches!(running.wait(), Ok(Exit::Status(0)));
+                self.way = Way::Over;
+                Some(is_good)
             }
             Way::Connecting(stream, request) => {
                 if !is_ready(stream.as_fd(), PollFlags::POLLOUT) {
@@ -138,20 +149,8 @@ impl Attempt {
 
 impl Drop for Attempt {
     fn drop(&mut self) {
-        // One that was answered has ended.
-        if let Way::Program(running) = &self.way
-            && !is_ready(running.pidfd(), PollFlags::POLLIN)
-        {
-            end(running);
-        }
+        self.end();
     }
-}
-
-/// Ends a program that takes too long.
-fn end(running: &Running) {
-    // It may have ended just now.
-    let _ = running.signal(nix::libc::SIGKILL);
-    let _ = running.wait();
 }
 
 /// Whether there is something to be had of `fd` now.
@@ -163,7 +162,7 @@ pub fn is_ready(fd: BorrowedFd<'_>, flags: PollFlags) -> bool {
 fn connecting(to: SocketAddr, request: Option<Vec<u8>>) -> Way {
     match begin(to) {
         Ok(stream) => Way::Connecting(stream, request),
-        Err(_) => Way::Refused,
+        Err(_) => Way::Over,
     }
 }
 

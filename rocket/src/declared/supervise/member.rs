@@ -415,19 +415,17 @@ impl Asked {
 
 impl Stop {
     fn go_on(&mut self, running: &Running, signal: i32, now: Instant) {
-        if self.step == Step::Hook {
-            let hook = self
-                .hook
-                .take_if(|hook| is_ready(hook.pidfd(), PollFlags::POLLIN));
-            if let Some(hook) = hook {
-                // How it ended changes nothing.
-                let _ = hook.wait();
-            }
-            if self.hook.is_none() {
-                self.step = Step::Asked;
-                // It may have ended just now.
-                let _ = running.signal(signal);
-            }
+        let hook = self
+            .hook
+            .take_if(|hook| is_ready(hook.pidfd(), PollFlags::POLLIN));
+        if let Some(hook) = hook {
+            // How it ended changes nothing; that it is seen lets the container end.
+            let _ = hook.wait();
+        }
+        if self.step == Step::Hook && self.hook.is_none() {
+            self.step = Step::Asked;
+            // It may have ended just now.
+            let _ = running.signal(signal);
         }
         if now >= self.deadline && self.step != Step::Killed {
             self.step = Step::Killed;
