@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::process::{Child, Output};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -374,6 +374,12 @@ fn a_supervisor_that_is_killed_leaves_nothing_that_is_not_collected() {
         );
         next.signal(Signal::SIGKILL);
         next.child.wait().unwrap();
+        // The kernel ends the container when its parent is gone, a moment later.
+        let end = Instant::now() + Duration::from_secs(60);
+        while host.does(&["list", "--no-legend"]).contains("running") {
+            assert!(Instant::now() < end, "a container outlives its supervisor");
+            std::thread::sleep(Duration::from_millis(20));
+        }
         host.does(&["gc", "--grace-period=0s"]);
         assert_eq!(host.does(&["list", "--no-legend"]), "");
         let links = host.settled();
