@@ -54,6 +54,7 @@ use By::{EveryRun, Nobody, Pattern, Scenario};
 
 const OTHERS: &[(&str, By)] = &[
     ("cargo e2e", EveryRun),
+    ("systemctl status", Pattern),
     ("cargo e2e -- NAME", EveryRun),
     (
         "cargo e2e -- --soak 50",

@@ -23,11 +23,10 @@ use crate::scenario::Scenario;
 
 /// Scenarios that run when they are asked for by name: the documented examples, because what
 /// they show in pieces others show too, and together they are as long as a third of the rest;
-/// the clusters, the pages and declared pods, which have not passed whole yet.
+/// hosts that join, the pages and declared pods, which have not passed whole yet.
 pub fn by_name() -> Vec<Scenario> {
     [
         documented::SCENARIOS,
-        reboots::SCENARIOS,
         joining::SCENARIOS,
         pages::SCENARIOS,
         declared::SCENARIOS,
@@ -39,6 +38,7 @@ pub fn by_name() -> Vec<Scenario> {
 pub fn all() -> Vec<Scenario> {
     [
         update::SCENARIOS,
+        reboots::SCENARIOS,
         provisioning::SCENARIOS,
         volumes::SCENARIOS,
         fetching::SCENARIOS,

@@ -36,6 +36,7 @@ pub fn commands(context: &Context, pages: &mut Pages, config: &Path) -> Result<(
         let mut reader = Reader { vm, pages };
         just_booted(&mut reader)?;
         containers(&mut reader, &registry)?;
+        declared_pods(&mut reader)?;
         updates(&mut reader, &repository)?;
         reboots(&mut reader, &etcd)?;
         afterwards(&mut reader)
@@ -204,6 +205,46 @@ fn containers(reader: &mut Reader<'_>, registry: &Registry) -> Result<()> {
     let trust = format!("rocket trust --yes --prefix example.com/team {key}");
     reader.fills_in("rocket trust --prefix example.com/team KEY", &trust)?;
     reader.fills_in("rocket trust rm PREFIX", "rocket trust rm example.com/team")?;
+    Ok(())
+}
+
+/// A declared pod, as short as it can be.
+const POD: &str = "apiVersion: v1
+kind: Pod
+metadata: {name: web}
+spec:
+  containers:
+  - {name: nginx, image: registry.example.com/team/web:1.2}
+";
+
+fn declared_pods(reader: &mut Reader<'_>) -> Result<()> {
+    reader.vm.exec_ok("mkdir -p /etc/rocket/pods")?;
+    reader.vm.write_file("/run/web.yaml", POD.as_bytes())?;
+    reader.fills_in("rocket pods check FILE…", "rocket pods check /run/web.yaml")?;
+    reader.vm.exec_ok(
+        "mv /run/web.yaml /etc/rocket/pods/web.yaml && \
+         until systemctl is-active --quiet rocket-pod-web; do sleep 0.2; done",
+    )?;
+    for command in [
+        "rocket pods status",
+        "rocket pods diff",
+        "rocket pods apply --dry-run",
+        "rocket pods apply",
+        "systemctl status rocket-pod-web",
+        "systemctl is-active rocket-pod-web",
+        "rocket logs web",
+        "rocket logs --app=nginx web",
+        "systemctl --failed",
+        "systemctl restart rocket-pod-web",
+    ] {
+        reader.runs(command)?;
+    }
+    let enter = "rocket enter --app=nginx web";
+    reader.fills_in(enter, &format!("{enter} /bin/true"))?;
+    reader.runs("systemctl stop rocket-pod-web")?;
+    reader
+        .vm
+        .exec_ok("rm /etc/rocket/pods/web.yaml && rocket pods apply")?;
     Ok(())
 }
 
