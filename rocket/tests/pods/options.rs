@@ -83,7 +83,7 @@ fn options_of_a_pod_are_heeded() {
             (&["--set-env", "A=pod"], "echo $A", "pod"),
             (
                 &["--hosts-entry", "10.1.2.3=db"],
-                "grep db /etc/hosts | tr '\\t' ' '",
+                "grep -w db /etc/hosts | tr '\\t' ' '",
                 "10.1.2.3 db",
             ),
             (
