@@ -272,6 +272,7 @@ fn an_expired_certificate_is_said_where_people_look(context: &Context) -> Result
         ensure!(started.status != 0, "the agent started");
         let expected = format!("the node's certificate expired on {over}T00:00:00Z");
         vm.expect_despite_failure(&expected, STEP)?;
+        vm.exec_ok("journalctl --sync")?;
         let status = vm
             .exec("systemctl status --no-pager --full cluster-agent")?
             .stdout;
@@ -293,7 +294,8 @@ fn an_expired_certificate_is_said_where_people_look(context: &Context) -> Result
             &authority.certify_until("host-1", day(10)?)?,
         )?;
         vm.exec_ok("systemctl restart cluster-agent")?;
-        let journal = vm.exec_ok("journalctl -u cluster-agent -p warning -o cat -n 1")?;
+        let warned = "journalctl --sync && journalctl -u cluster-agent -p warning -o cat -n 1";
+        let journal = vm.exec_ok(warned)?;
         contains(
             "the journal",
             &journal,
