@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 
 use super::Report;
 use crate::durable::{self, Attributes};
 use crate::failure;
+use crate::log;
 
 /// The node's name for its agent, as a variable: a host may get its own from the network.
 const NODE: &str = "/run/ballast/cluster.env";
@@ -20,6 +22,9 @@ const NOTICES: [&str; 2] = ["/run/motd.d/50-cluster", "/run/issue.d/50-cluster.i
 /// Leaves notices where people look, or takes them away again. A console hears the same
 /// thing once.
 pub(super) fn announce(report: &Report) -> Result<(), String> {
+    if let Err(error) = tell_manager(report) {
+        log::warn(&format!("telling the service manager: {error}"));
+    }
     if let Some(node) = &report.node {
         replace(NODE, &format!("CLUSTER_NAME={node}\n"))?;
     }
@@ -35,14 +40,36 @@ pub(super) fn announce(report: &Report) -> Result<(), String> {
     for path in NOTICES {
         replace(path, &format!("{text}\n"))?;
     }
-    if fs::read_to_string(SAID).is_ok_and(|said| said == text) {
+    let key = key(report);
+    if fs::read_to_string(SAID).is_ok_and(|said| said == key) {
         return Ok(());
     }
     failure::tell_consoles(&format!(
         "\r\n{}\r\n",
         text.trim_end().replace('\n', "\r\n")
     ));
-    replace(SAID, &text)
+    replace(SAID, &key)
+}
+
+/// What makes a message another one: not the time at which it is said.
+pub(super) fn key(report: &Report) -> String {
+    let problems = report.problems.iter();
+    let problems: Vec<_> = problems.map(|one| (one.severity, one.file)).collect();
+    format!("{:?} {:?} {problems:?}", report.state, report.expires)
+}
+
+/// Gives the unit's manager the first problem as the unit's status, sd_notify(3): between two
+/// attempts, `systemctl status` shows no line of the journal from before the last one.
+fn tell_manager(report: &Report) -> io::Result<()> {
+    let (Some(socket), Some(problem)) =
+        (std::env::var_os("NOTIFY_SOCKET"), report.problems.first())
+    else {
+        return Ok(());
+    };
+    let status = format!("STATUS={}; {}", problem.message, problem.advice);
+    UnixDatagram::unbound()?
+        .send_to(status.as_bytes(), socket)
+        .map(drop)
 }
 
 fn notice(report: &Report) -> String {

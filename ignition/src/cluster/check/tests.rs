@@ -306,3 +306,19 @@ fn a_host_without_the_directory_is_in_no_cluster() {
     assert_eq!((report.state, report.state.status()), (State::None, 4));
     assert_eq!(report.problems, []);
 }
+
+#[test]
+fn what_is_said_is_the_same_at_another_time_and_another_for_another_certificate() {
+    let (node, authority) = Node::right();
+    let key = |now| announce::key(&node.at(now));
+    assert_eq!(key(on(2031, 1, 2)), key(on(2031, 1, 3)));
+    assert_eq!(key(on(2030, 12, 10)), key(on(2030, 12, 11)));
+    assert_ne!(key(on(2030, 12, 11)), key(on(2031, 1, 2)));
+    let before = key(on(2031, 1, 2));
+    let mut other = params("web-1", &[]);
+    other.not_after = date_time_ymd(2030, 12, 1);
+    let (certificate, pair) = signed(&authority, other);
+    node.write("node.crt", &certificate);
+    node.write("node.key", &pair);
+    assert_ne!(key(on(2031, 1, 2)), before);
+}
