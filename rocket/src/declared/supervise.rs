@@ -9,6 +9,7 @@ mod home;
 mod journal;
 mod make;
 mod member;
+mod output;
 mod pod;
 mod tracker;
 mod volumes;

@@ -117,6 +117,9 @@ fn it_is_known_by_its_name(vm: &mut Vm) -> Result<()> {
     let log = vm.exec_ok("rocket logs --app=sync web")?;
     contains("what a container wrote", &log, "wrote the page")?;
     ensure!(!log.contains("GET /"), "another container's lines: {log}");
+    // nginx opens its log as /dev/stdout.
+    let log = vm.exec_ok("rocket logs --app=nginx web")?;
+    contains("what nginx wrote", &log, "GET / HTTP/1.0")?;
     let limit = "cat /sys/fs/cgroup/machine.slice/rocket-pod-web.service/app-redis/memory.max";
     same("the limit of redis", &vm.exec_ok(limit)?, "67108864")?;
     let failed = vm.exec_ok("systemctl --failed --no-legend --plain")?;

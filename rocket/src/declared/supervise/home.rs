@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
-use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use anyhow::Context as _;
 use jiff::Timestamp;
 
+use super::output::Output;
 use super::{journal, make};
 use crate::declared::model::Declaration;
 use crate::detach;
@@ -117,11 +117,12 @@ impl<'a> Home<'a> {
         first.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
     }
 
-    /// Starts an app from the beginning: with the files of its image.
+    /// Starts an app from the beginning: with the files of its image. Returns also what it
+    /// writes, if that is not for somebody else.
     ///
     /// # Errors
     /// It cannot be started.
-    pub fn start(&self, app: &App) -> anyhow::Result<Running> {
+    pub fn start(&self, app: &App) -> anyhow::Result<(Running, Option<Output>)> {
         let own = self.pod.path().join("apps").join(&app.name);
         match fs::remove_dir_all(&own) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -138,13 +139,14 @@ impl<'a> Home<'a> {
             notify: None,
             is_limited: true,
         };
+        let (streams, output) = streams(app)?;
         let plan = Plan {
             root: pod::root(self.pod, app, None)?,
-            streams: streams(&app.name)?,
+            streams,
             cgroup: self.group(app),
             ..Plan::new(pod::spec(&self.manifest, app, &place)?)
         };
-        Ok(runtime::create(&plan)?.start()?)
+        Ok((runtime::create(&plan)?.start()?, output))
     }
 
     /// Begins another program in an app that runs.
@@ -179,19 +181,17 @@ fn unit_group() -> Option<PathBuf> {
 }
 
 /// What an app writes is in the journal under its name, if that is where we write.
-fn streams(name: &str) -> anyhow::Result<Streams> {
+fn streams(app: &App) -> anyhow::Result<(Streams, Option<Output>)> {
     let mut streams = Streams {
         input: Stream::Null,
         ..Streams::default()
     };
-    if journal::is_there() {
-        let output = journal::stream(name).context("reaching the journal")?;
-        let error = output
-            .as_fd()
-            .try_clone_to_owned()
-            .context("copying a descriptor")?;
-        streams.output = Stream::File(output);
-        streams.error = Stream::File(error);
+    if !journal::is_there() {
+        return Ok((streams, None));
     }
-    Ok(streams)
+    let (output, pipe) = Output::new(&app.name, &app.user)?;
+    let copy = pipe.try_clone().context("copying a descriptor")?;
+    streams.output = Stream::File(pipe);
+    streams.error = Stream::File(copy);
+    Ok((streams, Some(output)))
 }

@@ -2,7 +2,6 @@
 
 use std::io::{self, Write as _};
 use std::net::Shutdown;
-use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
 /// Where the journal takes lines, systemd's native protocol for streams.
@@ -20,11 +19,11 @@ pub fn is_there() -> bool {
 ///
 /// # Errors
 /// The journal is not there.
-pub fn stream(name: &str) -> io::Result<OwnedFd> {
+pub fn stream(name: &str) -> io::Result<UnixStream> {
     let mut stream = UnixStream::connect(SOCKET)?;
     stream.shutdown(Shutdown::Read)?;
     // Identifier, unit, priority (6 is info), whether lines begin with a priority, and to whom
     // else they go: to nobody.
     write!(stream, "{name}\n\n6\n0\n0\n0\n0\n")?;
-    Ok(stream.into())
+    Ok(stream)
 }

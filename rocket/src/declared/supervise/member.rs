@@ -9,6 +9,7 @@ use nix::poll::PollFlags;
 use super::attempt::{Attempt, is_ready};
 use super::backoff::Backoff;
 use super::home::Home;
+use super::output::Output;
 use super::tracker::{Tracker, Verdict};
 use crate::declared::model::{Container, Probe, Restart, Role};
 use crate::declared::state::ContainerState;
@@ -27,6 +28,8 @@ pub struct Member<'a> {
     backoff: Backoff,
     starts: u32,
     last_status: Option<u8>,
+    /// Of its runs, until all of it has been passed on.
+    outputs: Vec<Output>,
 }
 
 #[derive(Debug)]
@@ -105,6 +108,7 @@ impl<'a> Member<'a> {
             backoff: Backoff::default(),
             starts: 0,
             last_status: None,
+            outputs: Vec::new(),
         }
     }
 
@@ -170,7 +174,8 @@ impl<'a> Member<'a> {
     pub fn start(&mut self, home: &Home<'_>, now: Instant) {
         self.starts = self.starts.saturating_add(1);
         match home.start(self.app) {
-            Ok(running) => {
+            Ok((running, output)) => {
+                self.outputs.extend(output);
                 let asked = |probe: &Option<Probe>| {
                     let tracker = probe.as_ref().map(|probe| Tracker::new(probe, now));
                     tracker.map(|tracker| Asked {
@@ -197,6 +202,10 @@ impl<'a> Member<'a> {
 
     /// Goes on as far as it can.
     pub fn go_on(&mut self, home: &Home<'_>, now: Instant) {
+        for output in &mut self.outputs {
+            output.go_on();
+        }
+        self.outputs.retain(|output| !output.is_over());
         match &mut self.life {
             Life::Again(at) if now >= *at => self.start(home, now),
             Life::Up(up) => {
@@ -212,6 +221,11 @@ impl<'a> Member<'a> {
             }
             _ => {}
         }
+    }
+
+    /// Passes on what is left of its output: it has ended.
+    pub fn finish_output(&mut self) {
+        self.outputs.iter_mut().for_each(Output::finish);
     }
 
     /// Asks it to stop, and has it killed after `pod`'s time of grace.
@@ -319,16 +333,15 @@ impl<'a> Member<'a> {
 
     /// What to wait for.
     pub fn watched(&self) -> Vec<(BorrowedFd<'_>, PollFlags)> {
-        let Life::Up(up) = &self.life else {
-            return Vec::new();
-        };
-        let hook = up.stop.as_ref().and_then(|stop| stop.hook.as_ref());
-        let programs = [Some(&up.running), hook].into_iter().flatten();
-        let programs = programs.map(|running| (running.pidfd(), PollFlags::POLLIN));
-        let attempts = up.active().filter_map(|asked| asked.attempt.as_ref());
-        programs
-            .chain(attempts.filter_map(Attempt::watched))
-            .collect()
+        let mut all: Vec<_> = self.outputs.iter().map(Output::watched).collect();
+        if let Life::Up(up) = &self.life {
+            let hook = up.stop.as_ref().and_then(|stop| stop.hook.as_ref());
+            let programs = [Some(&up.running), hook].into_iter().flatten();
+            all.extend(programs.map(|running| (running.pidfd(), PollFlags::POLLIN)));
+            let attempts = up.active().filter_map(|asked| asked.attempt.as_ref());
+            all.extend(attempts.filter_map(Attempt::watched));
+        }
+        all
     }
 
     /// When there is something to do though nothing happens.

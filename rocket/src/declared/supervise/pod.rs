@@ -81,6 +81,7 @@ impl<'a> Supervisor<'a> {
             if let Some(ending) = self.ending
                 && self.members.iter().all(|member| member.is_over().is_some())
             {
+                self.members.iter_mut().for_each(Member::finish_output);
                 return Ok((ending.status, self.ended()));
             }
             self.wait(now)?;
