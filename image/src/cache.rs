@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
@@ -30,6 +31,41 @@ pub fn lock(name: &str) -> Result<File> {
     file.lock()
         .with_context(|| format!("locking {}", path.display()))?;
     Ok(file)
+}
+
+/// What was made of other inputs than today's is kept this long after it was last used.
+const KEPT_UNUSED: Duration = Duration::from_hours(48);
+
+/// Says that the tree `dir` of the cache is used now.
+///
+/// Only to know later which trees are not, so that it may fail: other people's caches can
+/// be read, too.
+pub fn used(dir: &Path) {
+    let _ = fs::write(dir.join(USED), "");
+}
+
+const USED: &str = ".used";
+
+/// Deletes trees of the cache whose names begin with `prefix` and that nobody has used
+/// for two days. Their lock must be held.
+pub fn forget_unused(prefix: &str) -> Result<()> {
+    forget_unused_in(&cache_dir(), prefix, SystemTime::now())
+}
+
+fn forget_unused_in(cache: &Path, prefix: &str, now: SystemTime) -> Result<()> {
+    for entry in fs::read_dir(cache).with_context(|| format!("reading {}", cache.display()))? {
+        let tree = entry?.path();
+        let name = tree.file_name().unwrap_or_default().to_string_lossy();
+        if !name.starts_with(prefix) || !tree.is_dir() {
+            continue;
+        }
+        let stamp = fs::metadata(tree.join(USED)).or_else(|_| fs::metadata(&tree))?;
+        let age = now.duration_since(stamp.modified()?).unwrap_or_default();
+        if age > KEPT_UNUSED {
+            fs::remove_dir_all(&tree).with_context(|| format!("deleting {}", tree.display()))?;
+        }
+    }
+    Ok(())
 }
 
 /// A SHA-256 over named inputs; equal inputs give equal cache keys.
@@ -127,6 +163,24 @@ mod tests {
         assert_eq!(key(&[("a", "b")]), key(&[("a", "b")]));
         assert_ne!(key(&[("a", "b")]), key(&[("ab", "")]));
         assert_ne!(key(&[("a", "bc")]), key(&[("a", "b"), ("c", "")]));
+    }
+
+    #[test]
+    fn trees_that_nobody_used_for_days_are_deleted() {
+        let cache = tempfile::tempdir().unwrap();
+        for name in ["tools-old", "tools-now", "tree-old"] {
+            fs::create_dir_all(cache.path().join(name).join("usr")).unwrap();
+        }
+        fs::write(cache.path().join("tools.lock"), "").unwrap();
+        let later = SystemTime::now() + KEPT_UNUSED + Duration::from_secs(60);
+        let stamp = File::create(cache.path().join("tools-now").join(USED)).unwrap();
+        stamp.set_modified(later).unwrap();
+        forget_unused_in(cache.path(), "tools-", SystemTime::now()).unwrap();
+        assert!(cache.path().join("tools-old").is_dir());
+        forget_unused_in(cache.path(), "tools-", later).unwrap();
+        let left = |name| cache.path().join(name).exists();
+        assert!(!left("tools-old"));
+        assert!(left("tools-now") && left("tree-old") && left("tools.lock"));
     }
 
     #[test]

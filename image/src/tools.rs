@@ -75,14 +75,15 @@ impl Tools {
             usr_at: Vec::new(),
         };
         host::ensure_programs()?;
-        if tools.root.is_dir() {
-            return Ok(tools);
-        }
-        host::become_root("to make the tools tree")?;
-        let _lock = cache::lock("tools")?;
         if !tools.root.is_dir() {
-            tools.make()?;
+            host::become_root("to make the tools tree")?;
+            let _lock = cache::lock("tools")?;
+            if !tools.root.is_dir() {
+                tools.make()?;
+            }
+            forget_unused()?;
         }
+        cache::used(&tools.root);
         Ok(tools)
     }
 
@@ -140,10 +141,12 @@ impl Tools {
             usr_at: self.usr_at.clone(),
         };
         if root.is_dir() {
+            cache::used(&root);
             return Ok(tools);
         }
         host::become_root("to make a tree of programs to compare with")?;
         let _lock = cache::lock("tools")?;
+        forget_unused()?;
         let partial = root.with_extension("partial");
         remove_tree(&partial)?;
         let mut copy = Command::new("cp");
@@ -165,6 +168,7 @@ impl Tools {
         run_logged(&mut install, "peers-apt")?;
         fs::rename(&partial, &root)
             .with_context(|| format!("renaming {} into place", partial.display()))?;
+        cache::used(&root);
         Ok(tools)
     }
 
@@ -286,6 +290,12 @@ pub fn run_logged(command: &mut Command, name: &str) -> Result<()> {
         "{name} failed ({status}); {} ends with\n  {tail}",
         path.display()
     );
+}
+
+/// Deletes trees of other packages than today's.
+fn forget_unused() -> Result<()> {
+    cache::forget_unused("tools-")?;
+    cache::forget_unused("peers-")
 }
 
 /// Removes a tree if it exists.
