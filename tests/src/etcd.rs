@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::Duration;
@@ -56,8 +56,8 @@ impl Etcd {
         let names = [HOST_AS_SEEN_BY_GUESTS, "127.0.0.1", NAME];
         keep(&authority, &dir, "server", &names)?;
         keep(&authority, &dir, "operator", &[])?;
-        let (port, peers) = (free_port()?, free_port()?);
-        let child = run(&tools, &dir, port, peers)?;
+        let port = free_port()?;
+        let child = run(&tools, &dir, port)?;
         Ok(Self {
             tools,
             child,
@@ -126,34 +126,40 @@ impl Drop for Etcd {
     }
 }
 
-fn run(tools: &Tools, dir: &Path, port: u16, peers: u16) -> Result<Child> {
+fn run(tools: &Tools, dir: &Path, port: u16) -> Result<Child> {
     let clients = format!("https://127.0.0.1:{port}");
-    let peers = format!("http://127.0.0.1:{peers}");
     let file = |name: &str| dir.join(name).display().to_string();
     let mut etcd = tools.command("etcd");
-    etcd.args(["--name=e2e", "--client-cert-auth", "--unsafe-no-fsync"])
+    etcd.args(["--client-cert-auth", "--unsafe-no-fsync"])
         .arg(format!("--data-dir={}", file("data")))
         .arg(format!("--listen-client-urls={clients}"))
         .arg(format!("--advertise-client-urls={clients}"))
+        .arg(format!("--trusted-ca-file={}", file("ca.crt")))
+        .arg(format!("--cert-file={}", file("server.crt")))
+        .arg(format!("--key-file={}", file("server.key")));
+    answers(&mut etcd, &dir.join("etcd.log"))
+}
+
+/// Starts this etcd as the only member, with a port for peers that it does not have; its log
+/// goes to a file. Returns when it answers.
+pub fn answers(etcd: &mut Command, log: &Path) -> Result<Child> {
+    let peers = format!("http://127.0.0.1:{}", free_port()?);
+    etcd.arg("--name=e2e")
         .arg(format!("--listen-peer-urls={peers}"))
         .arg(format!("--initial-advertise-peer-urls={peers}"))
         .arg(format!("--initial-cluster=e2e={peers}"))
-        .arg(format!("--trusted-ca-file={}", file("ca.crt")))
-        .arg(format!("--cert-file={}", file("server.crt")))
-        .arg(format!("--key-file={}", file("server.key")))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped());
     let mut child = etcd.spawn().context("starting etcd")?;
     let said = child.stderr.take().context("etcd has no standard error")?;
-    let log = dir.join("etcd.log");
     let (ready, started) = channel();
-    let mut kept = fs::File::create(&log).context("making etcd's log")?;
+    let mut kept = fs::File::create(log).context("making etcd's log")?;
     thread::spawn(move || follow(said, &mut kept, &ready));
     if started.recv_timeout(scaled(START)).is_err() {
         let _ = child.kill();
         let _ = child.wait();
-        let log = fs::read_to_string(&log).unwrap_or_default();
+        let log = fs::read_to_string(log).unwrap_or_default();
         anyhow::bail!("etcd did not start: {log}");
     }
     Ok(child)

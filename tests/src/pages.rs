@@ -11,12 +11,13 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail, ensure};
 
 /// Whose command lines are looked at.
-const PROGRAMS: [&str; 20] = [
+const PROGRAMS: [&str; 22] = [
     "VBoxManage",
     "blockdev",
     "cargo",
     "cat",
     "ctr",
+    "etcd",
     "etcdctl",
     "findmnt",
     "ignition",
@@ -27,6 +28,7 @@ const PROGRAMS: [&str; 20] = [
     "openssl",
     "podman",
     "rocket",
+    "sh",
     "systemctl",
     "systemd-analyze",
     "updatectl",
@@ -88,6 +90,31 @@ const OTHERS: &[(&str, By)] = &[
         Scenario("every_command_of_the_pages_works"),
     ),
     (
+        "cargo vm -- --ignition three/host-1.ign --disk three/host-1.img --forward 8081:8080",
+        Scenario(THREE),
+    ),
+    (
+        "cargo vm -- --ignition three/host-2.ign --disk three/host-2.img --forward 8082:8080",
+        Nobody("the same with another number"),
+    ),
+    (
+        "cargo vm -- --ignition three/host-3.ign --disk three/host-3.img --forward 8083:8080",
+        Nobody("the same with another number"),
+    ),
+    ("sh three/certificates.sh", Scenario(THREE)),
+    (START_ETCD, Scenario(THREE)),
+    (TRANSLATE_NODES, Scenario(THREE)),
+    (LIST_NODES, Scenario(THREE)),
+    ("sudo ignition cluster check", Scenario(THREE)),
+    (
+        "cargo image -- publish --repo three/repo --channel stable --from ~/.cache/ballast/images/0.2.0",
+        Nobody("the same with another directory"),
+    ),
+    (
+        "cargo image -- serve three/repo",
+        Nobody("the same with another directory"),
+    ),
+    (
         "cargo image -- reproduce",
         Nobody("two whole builds; the writer of a release runs it"),
     ),
@@ -115,6 +142,18 @@ const OTHERS: &[(&str, By)] = &[
         Pattern,
     ),
 ];
+
+/// Who runs what the page about three hosts has.
+const THREE: &str = "a_node_of_the_page_about_three_hosts_joins";
+
+/// Commands of that page.
+pub const START_ETCD: &str = "etcd --data-dir=three/etcd --client-cert-auth \
+    --trusted-ca-file=three/ca.crt --cert-file=three/server.crt --key-file=three/server.key \
+    --listen-client-urls=https://127.0.0.1:2379 --advertise-client-urls=https://127.0.0.1:2379";
+pub const TRANSLATE_NODES: &str =
+    "cargo ignition translate --files-dir three three/host-$n.yaml > three/host-$n.ign";
+pub const LIST_NODES: &str = "etcdctl --endpoints=https://127.0.0.1:2379 --cacert=three/ca.crt \
+    --cert=three/operator.crt --key=three/operator.key get --prefix /nodes/";
 
 /// Commands of the pages.
 pub struct Pages {

@@ -28,7 +28,8 @@ use crate::trial::{DISK_GIB, TRIAL_VERSION, VERSION};
 use super::reboots::{apart, each, goes_down_and_up};
 use super::rejected::{WITNESS, stops};
 use super::update::blessed;
-use watch::{Watch, ask};
+use watch::Watch;
+pub use watch::ask;
 
 pub const SCENARIOS: &[Scenario] = &[
     scenario!(

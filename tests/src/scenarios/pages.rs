@@ -2,6 +2,7 @@
 
 mod host;
 mod machine;
+mod three;
 
 use std::process::Command;
 use std::time::Duration;
@@ -14,12 +15,22 @@ use crate::context::Context;
 use crate::pages::Pages;
 use crate::scenario::{Scenario, scenario};
 
-pub const SCENARIOS: &[Scenario] = &[scenario!(
-    every_command_of_the_pages_works,
-    15,
-    "Every command of README and docs is run as it is written there, on a host or on this machine; \
-     only names and paths are filled in."
-)];
+use three::a_node_of_the_page_about_three_hosts_joins;
+
+pub const SCENARIOS: &[Scenario] = &[
+    scenario!(
+        every_command_of_the_pages_works,
+        15,
+        "Every command of README and docs is run as it is written there, on a host or on this \
+         machine; only names and paths are filled in."
+    ),
+    scenario!(
+        a_node_of_the_page_about_three_hosts_joins,
+        8,
+        "With the commands of that page and its files alone, a host joins its control plane, its \
+         pod answers, and it takes a release under the lock."
+    ),
+];
 
 /// How long one command may take; scaled.
 const COMMAND: Duration = Duration::from_secs(120);
