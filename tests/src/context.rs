@@ -125,17 +125,6 @@ impl Context {
         with_evidence(vm, test)
     }
 
-    /// Switches on several machines that run the release under test and have booted it
-    /// before, without a config. They are one and the same host until they are told apart.
-    pub fn fleet(&self, size: usize, test: impl FnOnce(&mut [Vm]) -> Result<()>) -> Result<()> {
-        let member = |number: usize| -> Result<Vm> {
-            let setup = self.setup_of(&self.prepared.lived_image());
-            let setup = setup.results(self.results_of(number)?);
-            Ok(setup.warm(self.tools())?)
-        };
-        with_all_evidence((1..=size).map(member).collect::<Result<_>>()?, test)
-    }
-
     /// Switches on several machines, each with its own setup.
     pub fn boot_all(
         &self,

@@ -144,7 +144,7 @@ const OTHERS: &[(&str, By)] = &[
 ];
 
 /// Who runs what the page about three hosts has.
-const THREE: &str = "a_node_of_the_page_about_three_hosts_joins";
+const THREE: &str = "the_page_about_three_hosts_makes_a_node";
 
 /// Commands of that page.
 pub const START_ETCD: &str = "etcd --data-dir=three/etcd --client-cert-auth \

@@ -22,27 +22,22 @@ mod volumes;
 use crate::scenario::Scenario;
 
 /// Scenarios that run when they are asked for by name: the documented examples, because what
-/// they show in pieces others show too, and together they are as long as a third of the rest;
-/// hosts that join, the pages and declared pods, which have not passed whole yet.
+/// they show in pieces others show too, and together they are as long as a third of the rest.
 pub fn by_name() -> Vec<Scenario> {
-    [
-        documented::SCENARIOS,
-        joining::SCENARIOS,
-        pages::SCENARIOS,
-        declared::SCENARIOS,
-    ]
-    .concat()
+    documented::SCENARIOS.to_vec()
 }
 
 /// All other scenarios. Long ones come first, so that workers finish together.
 pub fn all() -> Vec<Scenario> {
     [
+        joining::SCENARIOS,
+        pages::SCENARIOS,
         update::SCENARIOS,
-        reboots::SCENARIOS,
         provisioning::SCENARIOS,
         volumes::SCENARIOS,
         fetching::SCENARIOS,
         containers::SCENARIOS,
+        declared::SCENARIOS,
         engines::SCENARIOS,
         trust::SCENARIOS,
         failing::SCENARIOS,

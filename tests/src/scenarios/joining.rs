@@ -25,7 +25,7 @@ use crate::repository::Repository;
 use crate::scenario::{Scenario, scenario};
 use crate::trial::{DISK_GIB, TRIAL_VERSION, VERSION};
 
-use super::reboots::{apart, each, goes_down_and_up};
+use super::reboots::{HOSTS, after_a_release, apart, each, goes_down_and_up};
 use super::rejected::{WITNESS, stops};
 use super::update::blessed;
 use watch::Watch;
@@ -33,12 +33,15 @@ pub use watch::ask;
 
 pub const SCENARIOS: &[Scenario] = &[
     scenario!(
-        hosts_join_a_cluster_and_serve_through_an_update,
-        30,
+        hosts_join_a_cluster_and_take_releases_one_at_a_time,
+        40,
         "Three hosts provisioned from one config in YAML: their agent, a container image, finds \
          the control plane by the cluster's DNS, shows it a certificate, registers its node, and \
-         starts a pod with the host's rocket. A release rolls through them, and at every moment \
-         one of them serves."
+         starts a pod with the host's rocket. A release goes through them, never two are down at \
+         once, and at every moment one of them serves. A bad one takes down one host, which goes \
+         back, and no other leaves the old one. When a holder of the lock is gone for good, the \
+         command that status names frees the lock. Without etcd nobody reboots, but who is told \
+         to."
     ),
     scenario!(
         an_expired_certificate_is_said_where_people_look,
@@ -54,8 +57,6 @@ pub const SCENARIOS: &[Scenario] = &[
     ),
 ];
 
-const HOSTS: usize = 3;
-
 /// The port of the pods' service, on hosts.
 const SERVICE: u16 = 8080;
 
@@ -69,7 +70,7 @@ const AGENT: &str = include_str!("joining/agent.sh");
 const WEB: &str = "mkdir -p /tmp/www && echo \"web on $NODE\" > /tmp/www/index.html && \
                    exec httpd -f -p 8080 -h /tmp/www";
 
-fn hosts_join_a_cluster_and_serve_through_an_update(context: &Context) -> Result<()> {
+fn hosts_join_a_cluster_and_take_releases_one_at_a_time(context: &Context) -> Result<()> {
     let etcd = Etcd::start(context)?;
     let names = Names::start(context, etcd::NAME)?;
     let registry = Registry::start()?;
@@ -128,7 +129,8 @@ fn hosts_join_a_cluster_and_serve_through_an_update(context: &Context) -> Result
         for vm in fleet.iter_mut() {
             blessed(vm, TRIAL_VERSION, "b")?;
         }
-        each(fleet, is_a_node).map(drop)
+        each(fleet, is_a_node)?;
+        after_a_release(fleet, etcd, &repository)
     })
 }
 

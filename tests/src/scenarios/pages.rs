@@ -15,7 +15,7 @@ use crate::context::Context;
 use crate::pages::Pages;
 use crate::scenario::{Scenario, scenario};
 
-use three::a_node_of_the_page_about_three_hosts_joins;
+use three::the_page_about_three_hosts_makes_a_node;
 
 pub const SCENARIOS: &[Scenario] = &[
     scenario!(
@@ -25,7 +25,7 @@ pub const SCENARIOS: &[Scenario] = &[
          machine; only names and paths are filled in."
     ),
     scenario!(
-        a_node_of_the_page_about_three_hosts_joins,
+        the_page_about_three_hosts_makes_a_node,
         8,
         "With the commands of that page and its files alone, a host joins its control plane, its \
          pod answers, and it takes a release under the lock."

@@ -1,4 +1,4 @@
-//! Clusters whose hosts reboot into new releases.
+//! Clusters whose hosts reboot into new releases; for scenarios of others.
 
 use std::collections::BTreeSet;
 use std::thread;
@@ -10,24 +10,15 @@ use base64::engine::general_purpose::STANDARD;
 use qemu::Vm;
 use serde_json::Value;
 
-use crate::context::{BOOT, Context, contains, same};
+use crate::context::{BOOT, contains, same};
 use crate::etcd::Etcd;
 use crate::repository::Repository;
-use crate::scenario::{Scenario, scenario};
-use crate::trial::{BROKEN_VERSION, TRIAL_VERSION, VERSION};
+use crate::trial::{BROKEN_VERSION, TRIAL_VERSION};
 
 use super::update::{blessed, resident};
 
-pub const SCENARIOS: &[Scenario] = &[scenario!(
-    a_cluster_takes_releases_one_host_at_a_time,
-    20,
-    "Three hosts share one lock in etcd, with client certificates. All take a release, never \
-     two of them down at once. A bad one takes down one host, which goes back, and no other \
-     leaves the old one. When a holder is gone for good, the command that status names frees \
-     the lock. Without etcd nobody reboots, but who is told to."
-)];
-
-const HOSTS: usize = 3;
+/// How many share a lock.
+pub(super) const HOSTS: usize = 3;
 
 /// How long the whole cluster may take for a release; scaled.
 pub(super) const ROLL: Duration = Duration::from_secs(600);
@@ -35,43 +26,34 @@ pub(super) const ROLL: Duration = Duration::from_secs(600);
 /// Where hosts have what they show to etcd.
 pub(super) const IDENTITY: &str = "/etc/ballast/etcd";
 
-fn a_cluster_takes_releases_one_host_at_a_time(context: &Context) -> Result<()> {
-    let etcd = Etcd::start(context)?;
-    let repository = Repository::start(context)?;
-    repository.publish(VERSION)?;
-    repository.publish(TRIAL_VERSION)?;
-    context.fleet(HOSTS, |fleet| {
-        for (number, vm) in (1..).zip(fleet.iter_mut()) {
-            becomes_a_member(vm, number, &etcd, "[]")?;
-        }
-        for vm in fleet.iter_mut() {
-            repository.follow(vm, "poll = \"5s\"")?;
-        }
-        let downs = each(fleet, |vm| goes_down_and_up(vm, TRIAL_VERSION))?;
-        apart(&downs)?;
-        for vm in fleet.iter_mut() {
-            blessed(vm, TRIAL_VERSION, "b")?;
-        }
-        never_more_than_one(&etcd)?;
-        for vm in fleet.iter_mut() {
-            is_modest(vm)?;
-        }
+/// Hosts that share a lock have taken a release: never had two of them the lock, and the daemon
+/// is content with little memory. A bad release takes down one, which goes back, and no other
+/// leaves the old one. A holder that is gone for good is freed by what status says. Without etcd
+/// nobody reboots, but who is told to.
+pub(super) fn after_a_release(
+    fleet: &mut [Vm],
+    etcd: Etcd,
+    repository: &Repository<'_>,
+) -> Result<()> {
+    never_more_than_one(&etcd)?;
+    for vm in fleet.iter_mut() {
+        is_modest(vm)?;
+    }
 
-        repository.publish(BROKEN_VERSION)?;
-        let fates = each(fleet, meets_the_bad_release)?;
-        let tried = fates.iter().filter(|fate| **fate == Fate::WentBack).count();
-        ensure!(
-            tried == 1,
-            "{tried} hosts have tried {BROKEN_VERSION}: {fates:?}"
-        );
+    repository.publish(BROKEN_VERSION)?;
+    let fates = each(fleet, meets_the_bad_release)?;
+    let tried = fates.iter().filter(|fate| **fate == Fate::WentBack).count();
+    ensure!(
+        tried == 1,
+        "{tried} hosts have tried {BROKEN_VERSION}: {fates:?}"
+    );
 
-        let [first, second, gone] = fleet else {
-            bail!("{HOSTS} hosts are needed");
-        };
-        holder_that_is_gone(first, gone)?;
-        drop(etcd);
-        without_etcd(second)
-    })
+    let [first, second, gone] = fleet else {
+        bail!("{HOSTS} hosts are needed");
+    };
+    holder_that_is_gone(first, gone)?;
+    drop(etcd);
+    without_etcd(second)
 }
 
 /// Most memory that an idle daemon may cost a host, in KiB: its own, and its part of what it

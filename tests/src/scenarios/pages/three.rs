@@ -31,7 +31,7 @@ const ANSWERS: Duration = Duration::from_secs(120);
 
 const IMAGE: &str = "mkdir /www && echo served > /www/index.html && exec httpd -f -p 80 -h /www";
 
-pub fn a_node_of_the_page_about_three_hosts_joins(context: &Context) -> Result<()> {
+pub fn the_page_about_three_hosts_makes_a_node(context: &Context) -> Result<()> {
     let mut pages = Pages::read(&source_dir())?;
     let dir = context.file("three");
     let here_is = |command: &str| command.replace("three/", &format!("{}/", dir.display()));
