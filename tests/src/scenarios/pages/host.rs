@@ -277,9 +277,11 @@ fn updates(reader: &mut Reader<'_>, repository: &Repository<'_>) -> Result<()> {
     reader.runs("updatectl check")?;
     reader.fills_in("updatectl hold [REASON]", "updatectl hold looking at it")?;
     reader.runs("updatectl unhold")?;
+    reader.vm.exec_ok(IDLE)?;
     let apply = format!("updatectl apply {TRIAL_VERSION}");
     reader.fills_in("updatectl apply [VERSION]", &apply)?;
     reader.runs("updatectl cancel")?;
+    reader.vm.exec_ok(IDLE)?;
     reader.runs("sudo updatectl apply")?;
     reader.runs("updatectl apply")?;
     reader.fills_in("updatectl channel [NAME]", "updatectl channel")?;
