@@ -269,6 +269,11 @@ const IDLE: &str = "until updatectl check; do test $? = 4 || exit; sleep 0.2; do
 
 fn updates(reader: &mut Reader<'_>, repository: &Repository<'_>) -> Result<()> {
     reader.vm.exec_ok("rm -f /etc/ballast/config.d/*")?;
+    // It is not to reboot by itself, at whatever time of the day this is.
+    reader.vm.write_file(
+        "/etc/ballast/config.d/00-stay.toml",
+        b"[reboot]\nstrategy = \"off\"\n",
+    )?;
     repository.follow(reader.vm, "poll = \"1 week\"")?;
     // The engine looks as soon as it knows the server.
     reader.vm.exec_ok(IDLE)?;
