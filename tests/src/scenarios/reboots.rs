@@ -72,20 +72,10 @@ fn is_modest(vm: &mut Vm) -> Result<()> {
     Ok(())
 }
 
-/// Tells a host apart from the others, and hands it the policy and what it needs.
-pub(super) fn becomes_a_member(
-    vm: &mut Vm,
-    number: usize,
-    etcd: &Etcd,
-    windows: &str,
-) -> Result<()> {
-    let name = format!("host-{number}");
-    let certified = etcd.authority().certify(&name, &[])?;
-    vm.exec_ok(&format!(
-        "hostnamectl hostname {name} && mkdir -p {IDENTITY} /etc/ballast/config.d && \
-         tr -d - < /proc/sys/kernel/random/uuid > /run/machine-id && \
-         cat /run/machine-id > /etc/machine-id"
-    ))?;
+/// Hands a host the policy of a group and what it shows to etcd.
+pub(super) fn becomes_a_member(vm: &mut Vm, etcd: &Etcd, windows: &str) -> Result<()> {
+    let certified = etcd.authority().certify("host-1", &[])?;
+    vm.exec_ok(&format!("mkdir -p {IDENTITY} /etc/ballast/config.d"))?;
     for (file, content) in [
         ("ca.crt", etcd.authority().pem()),
         ("node.crt", certified.certificate_pem()),

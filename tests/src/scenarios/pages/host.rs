@@ -311,7 +311,7 @@ fn reboots(reader: &mut Reader<'_>, etcd: &Etcd) -> Result<()> {
     }
     // At no time of this test.
     let never = "[{ days = [\"Mon\"], start = \"00:00\", length = \"1s\" }]";
-    reboots::becomes_a_member(reader.vm, 1, etcd, never)?;
+    reboots::becomes_a_member(reader.vm, etcd, never)?;
     reader.runs("locksmithctl who-blocks")?;
     for command in ["locksmithctl status --json", "locksmithctl brake --json"] {
         let said = reader.runs(command)?;
