@@ -35,5 +35,5 @@ while :; do
     else
         is_registered=
     fi
-    sleep 5
+    sleep 10
 done

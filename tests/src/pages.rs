@@ -66,6 +66,10 @@ const OTHERS: &[(&str, By)] = &[
         "cargo e2e -- containers_five_hundred",
         Scenario("containers_five_hundred_in_a_row_leave_nothing"),
     ),
+    (
+        "cargo e2e -- every_command",
+        Scenario("every_command_of_the_pages_works"),
+    ),
     ("cargo vm", Pattern),
     ("cargo vm -- …", Pattern),
     ("cargo vm -- --ignition FILE", Pattern),

@@ -21,17 +21,17 @@ mod volumes;
 
 use crate::scenario::Scenario;
 
-/// Scenarios that run when they are asked for by name: the documented examples, because what
-/// they show in pieces others show too, and together they are as long as a third of the rest.
+/// Scenarios that run when they are asked for by name: the documented examples and the commands
+/// of the pages, because what they show in pieces others show too, and together they are as long
+/// as half of the rest.
 pub fn by_name() -> Vec<Scenario> {
-    documented::SCENARIOS.to_vec()
+    [documented::SCENARIOS, pages::SCENARIOS].concat()
 }
 
 /// All other scenarios. Long ones come first, so that workers finish together.
 pub fn all() -> Vec<Scenario> {
     [
         joining::SCENARIOS,
-        pages::SCENARIOS,
         update::SCENARIOS,
         provisioning::SCENARIOS,
         volumes::SCENARIOS,

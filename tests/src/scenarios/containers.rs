@@ -116,7 +116,7 @@ fn the_app_is_rockets_child(vm: &mut Vm) -> Result<()> {
 fn app_of(vm: &mut Vm, file: &str) -> Result<u64> {
     let state = vm.exec_ok(&format!(
         "until rocket status --json $(cat {file} 2>/dev/null) 2>/dev/null | grep -q '\"pid\"'; \
-         do sleep 0.1; done; rocket status --json $(cat {file})"
+         do sleep 1; done; rocket status --json $(cat {file})"
     ))?;
     let state: Value = serde_json::from_str(&state).context("reading the pod's status")?;
     state["apps"][0]["pid"]
@@ -167,7 +167,7 @@ fn pods_reach_each_other_and_ports_lead_in(vm: &mut Vm) -> Result<()> {
     ensure!(addresses.len() == 2, "{addresses:?}");
     let ask = |address: &str| {
         format!(
-            "for i in $(seq 100); do wget -q -O - http://{address}/ && exit 0; sleep 0.1; done; exit 1"
+            "for i in $(seq 100); do wget -q -O - http://{address}/ && exit 0; sleep 1; done; exit 1"
         )
     };
     let bracketed = |address: &Value| {
@@ -233,7 +233,7 @@ fn a_killed_rocket_leaves_nothing_that_is_not_collected(vm: &mut Vm) -> Result<(
     let app = app_of(vm, "/run/lost")?;
     vm.exec_ok(&format!("kill -9 $(ps -o ppid= -p {app})"))?;
     // The app dies with its parent.
-    vm.exec_ok(&format!("while test -d /proc/{app}; do sleep 0.1; done"))?;
+    vm.exec_ok(&format!("while test -d /proc/{app}; do sleep 1; done"))?;
     let state: Value = serde_json::from_str(&vm.exec_ok("rocket status --json $(cat /run/lost)")?)?;
     ensure!(state["state"] == "aborted", "{state}");
     contains("gc", &vm.exec_ok("rocket gc")?, "ended")

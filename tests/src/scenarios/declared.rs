@@ -130,9 +130,9 @@ fn only_the_container_that_is_not_well_is_restarted(vm: &mut Vm) -> Result<()> {
     let before = status(vm)?;
     vm.exec_ok("rocket enter --app=sync web touch /srv/sick")?;
     vm.exec_ok(
-        "until rocket pods status --json | grep -q '\"restarts\": 1'; do sleep 0.2; done; \
+        "until rocket pods status --json | grep -q '\"restarts\": 1'; do sleep 1; done; \
          rocket enter --app=sync web rm /srv/sick; \
-         until rocket pods status --json | grep -q '\"standing\": \"ready\"'; do sleep 0.2; done",
+         until rocket pods status --json | grep -q '\"standing\": \"ready\"'; do sleep 1; done",
     )?;
     let after = status(vm)?;
     same(
@@ -152,7 +152,7 @@ fn only_the_container_that_is_not_well_is_restarted(vm: &mut Vm) -> Result<()> {
 fn until_page(vm: &mut Vm, text: &str) -> Result<()> {
     let script = format!(
         "until (exec 3<>/dev/tcp/127.0.0.1/80; printf 'GET / HTTP/1.0\\r\\n\\r\\n' >&3; \
-         timeout 5 cat <&3) 2>/dev/null | grep -q '{text}'; do sleep 0.5; done"
+         timeout 5 cat <&3) 2>/dev/null | grep -q '{text}'; do sleep 2; done"
     );
     vm.exec_ok(&format!(
         "timeout 300 bash -c {}",
@@ -184,7 +184,7 @@ fn a_broken_file_changes_nothing(vm: &mut Vm, registry: &Registry) -> Result<()>
     let expected = format!("{FILE}:{line}: spec.containers[0].readynessProbe: not supported");
     vm.exec_ok(&format!(
         "timeout 120 sh -c \"until journalctl --unit=rocket-pods.service --output=cat | \
-         grep -qF '{expected}'; do sleep 0.5; done\""
+         grep -qF '{expected}'; do sleep 2; done\""
     ))?;
     let after = status(vm)?;
     same(
@@ -206,7 +206,7 @@ fn a_removed_file_stops_the_pod(vm: &mut Vm) -> Result<()> {
     vm.exec_ok(&format!("rm {FILE}"))?;
     vm.exec_ok(&format!(
         "timeout 120 sh -c 'while systemctl is-active --quiet {UNIT} || \
-         rocket pods status --json | grep -q web; do sleep 0.5; done'"
+         rocket pods status --json | grep -q web; do sleep 2; done'"
     ))?;
     let list = vm.exec_ok("rocket list --json")?;
     let list: Value = serde_json::from_str(&list)?;

@@ -103,7 +103,7 @@ fn podman_limits_enters_and_stops_a_service(vm: &mut Vm) -> Result<()> {
     let output = vm.exec(&podman("exec web sh -c 'exit 3'"))?;
     ended("podman exec", &output, 3)?;
     let answer = "for i in $(seq 100); do busybox wget -q -O - http://127.0.0.1:8080/ && exit; \
-         sleep 0.1; done; exit 1";
+         sleep 1; done; exit 1";
     let answer = vm.exec_ok(&inside(&format!("sh -c '{answer}'")))?;
     same("what its port says", &answer, "hello")?;
     same("its log", &vm.exec_ok(&podman("logs web"))?, "started")?;
@@ -153,7 +153,7 @@ fn with_containerd(vm: &mut Vm, test: impl FnOnce(&mut Vm) -> Result<()>) -> Res
     ))?;
     let ready = inside("ctr version");
     vm.exec_ok(&format!(
-        "until {ready} > /dev/null 2>&1; do systemctl is-active e2e-containerd && sleep 0.2 \
+        "until {ready} > /dev/null 2>&1; do systemctl is-active e2e-containerd && sleep 1 \
          || exit; done"
     ))?;
     vm.exec_ok(&inside("ctr images import /var/tmp/busybox.tar"))?;

@@ -63,6 +63,9 @@ const SERVICE: u16 = 8080;
 /// How long hosts may take from the end of their boot until their pods serve; scaled.
 const JOIN: Duration = Duration::from_secs(180);
 
+/// Between two looks, which cost processors that the hosts need.
+const LOOK: Duration = Duration::from_secs(2);
+
 const NODE: &str = include_str!("joining/node.yaml");
 const AGENT: &str = include_str!("joining/agent.sh");
 
@@ -215,7 +218,7 @@ fn all_serve(ports: &[u16]) -> Result<()> {
                 Err(error) if Instant::now() > until => {
                     return Err(error.context(format!("host-{number} does not serve")));
                 }
-                Err(_) => thread::sleep(Duration::from_millis(500)),
+                Err(_) => thread::sleep(LOOK),
             }
         }
     }
@@ -233,7 +236,7 @@ fn registered(etcd: &Etcd) -> Result<()> {
         if found.trim() == expected.trim() || Instant::now() > until {
             return same("the nodes that are registered", &found, &expected);
         }
-        thread::sleep(Duration::from_millis(500));
+        thread::sleep(LOOK);
     }
 }
 
@@ -285,7 +288,7 @@ fn an_expired_certificate_is_said_where_people_look(context: &Context) -> Result
         // It is tried again, and said once.
         vm.exec_ok(
             "until test $(systemctl show --property=NRestarts --value cluster-agent) -ge 3; do \
-             sleep 0.2; done",
+             sleep 1; done",
         )?;
         let times = vm.console().text().matches(&expected).count();
         ensure!(times == 1, "the console says it {times} times");

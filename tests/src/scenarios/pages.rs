@@ -26,9 +26,9 @@ pub const SCENARIOS: &[Scenario] = &[
     ),
     scenario!(
         the_page_about_three_hosts_makes_a_node,
-        8,
-        "With the commands of that page and its files alone, a host joins its control plane, its \
-         pod answers, and it takes a release under the lock."
+        6,
+        "With the commands of that page and its files alone, a host joins its control plane, and \
+         its pod answers."
     ),
 ];
 

@@ -152,7 +152,7 @@ fn until_decided(version: &str) -> String {
         "while :; do s=$(locksmithctl status --json | tr -d ' \\n') && case \"$s\" in \
          *'\"braked\":\"{version}\"'*) echo stays; exit;; \
          *'\"state\":\"draining\"'*|*'\"state\":\"rebooting\"'*) echo goes; exit;; \
-         esac; sleep 0.5; done"
+         esac; sleep 2; done"
     )
 }
 
@@ -204,7 +204,7 @@ fn without_etcd(vm: &mut Vm) -> Result<()> {
     vm.exec_ok(
         "until s=$(locksmithctl status --json | tr -d ' \\n'); \
          case $s in *'\"error\":\"'*) ;; *) false;; esac && \
-         case $s in *'\"state\":\"asking\"'*) ;; *) false;; esac; do sleep 0.5; done",
+         case $s in *'\"state\":\"asking\"'*) ;; *) false;; esac; do sleep 2; done",
     )?;
     let blocks = vm.exec_ok("locksmithctl who-blocks")?;
     contains(

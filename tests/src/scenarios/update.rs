@@ -132,7 +132,7 @@ const IDLE: u64 = 12 << 10;
 fn is_modest(vm: &mut Vm) -> Result<()> {
     // The next poll is seconds away when this one has ended.
     // One by policy may be under way, with which it is refused (4).
-    vm.exec_ok("until updatectl check; do test $? = 4 || exit; sleep 0.2; done")?;
+    vm.exec_ok("until updatectl check; do test $? = 4 || exit; sleep 1; done")?;
     let held = resident(vm, ENGINE, "VmRSS")?;
     println!("     resident memory of the idle engine: {held} KiB");
     ensure!(held <= IDLE, "the idle engine holds {held} KiB");

@@ -17,6 +17,8 @@ runs() {
         grep -q '"state": *"running"'
 }
 
+is_registered=
+
 while :; do
     if ! runs; then
         rm -f "$pod"
@@ -24,7 +26,9 @@ while :; do
             --set-env=NODE="$CLUSTER_NAME" --uuid-file-save="$pod" "$1" &&
             echo "agent: started the pod"
     fi
-    runs && ctl put "/nodes/$CLUSTER_NAME" "$CLUSTER_LABELS" &&
+    if [ -z "$is_registered" ] && runs && ctl put "/nodes/$CLUSTER_NAME" "$CLUSTER_LABELS"; then
         echo "agent: $CLUSTER_NAME is registered"
-    sleep 5
+        is_registered=1
+    fi
+    sleep 15
 done

@@ -13,8 +13,8 @@ use qemu::deadline::scaled;
 /// How long one answer may take; scaled.
 const ANSWER: Duration = Duration::from_secs(4);
 
-/// Between two rounds.
-const PAUSE: Duration = Duration::from_millis(200);
+/// Between two rounds. An answer costs a guest much of its processor's time.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// Asks all hosts again and again.
 pub struct Watch {

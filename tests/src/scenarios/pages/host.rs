@@ -223,7 +223,7 @@ fn declared_pods(reader: &mut Reader<'_>) -> Result<()> {
     reader.fills_in("rocket pods check FILE…", "rocket pods check /run/web.yaml")?;
     reader.vm.exec_ok(
         "mv /run/web.yaml /etc/rocket/pods/web.yaml && \
-         until systemctl is-active --quiet rocket-pod-web; do sleep 0.2; done",
+         until systemctl is-active --quiet rocket-pod-web; do sleep 1; done",
     )?;
     for command in [
         "rocket pods status",
@@ -252,7 +252,7 @@ fn declared_pods(reader: &mut Reader<'_>) -> Result<()> {
 fn running(reader: &mut Reader<'_>, count: usize) -> Result<String> {
     let list = "rocket list --no-legend --full | grep -E ' running ' | cut -d' ' -f1";
     let pods = reader.vm.exec_ok(&format!(
-        "until test $({list} | grep -c .) = {count}; do sleep 0.2; done; {list} | tail -n1"
+        "until test $({list} | grep -c .) = {count}; do sleep 1; done; {list} | tail -n1"
     ))?;
     Ok(pods.trim().to_owned())
 }
@@ -265,7 +265,7 @@ fn stops(reader: &mut Reader<'_>, count: usize) -> Result<()> {
 }
 
 /// Ends when no look by policy is under way.
-const IDLE: &str = "until updatectl check; do test $? = 4 || exit; sleep 0.2; done";
+const IDLE: &str = "until updatectl check; do test $? = 4 || exit; sleep 1; done";
 
 fn updates(reader: &mut Reader<'_>, repository: &Repository<'_>) -> Result<()> {
     reader.vm.exec_ok("rm -f /etc/ballast/config.d/*")?;
@@ -342,7 +342,7 @@ fn reboots(reader: &mut Reader<'_>, etcd: &Etcd) -> Result<()> {
         .replacen("FILE", &format!("{}/node.key", reboots::IDENTITY), 1);
     reader.starts(serve, &filled)?;
     reader.vm.exec_ok(
-        "until curl -sk -o /dev/null https://127.0.0.1:3333/; do sleep 0.2; done; \
+        "until curl -sk -o /dev/null https://127.0.0.1:3333/; do sleep 1; done; \
          pkill -f 'locksmithd serve'",
     )?;
     reader.fills_in(
