@@ -362,7 +362,8 @@ fn reboots(reader: &mut Reader<'_>, etcd: &Etcd) -> Result<()> {
 fn afterwards(reader: &mut Reader<'_>) -> Result<()> {
     blessed(reader.vm, TRIAL_VERSION, "b")?;
     let said = reader.runs("journalctl -b -1")?;
-    contains("the journal", &said, VERSION)?;
+    let armed = format!("armed version={TRIAL_VERSION}");
+    contains("the journal", &said, &armed)?;
     reader.runs("sudo updatectl rollback")?;
     reader.pages.command("updatectl rollback")?;
     let allow = format!("updatectl allow {TRIAL_VERSION}");
