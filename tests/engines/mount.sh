@@ -22,8 +22,10 @@ mkdir -p root/var/lib/rocket root/var/log
 mount --bind /var/lib/rocket root/var/lib/rocket
 mount --bind /var/log root/var/log
 mount --bind tmp root/var/tmp
-touch root/usr/bin/rocket
+touch root/usr/bin/rocket root/etc/machine-id
 mount --bind /usr/bin/rocket root/usr/bin/rocket
+# Who reads the journal on the disk is shown that of the machine whose identity it finds.
+mount --bind /etc/machine-id root/etc/machine-id
 # Their mount namespace: in a mere chroot, a process that a runtime brings into a container
 # later would find itself in the host's root (setns(2)).
 systemd-run --quiet --unit=e2e-engines --property=Type=exec \
