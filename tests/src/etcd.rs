@@ -39,7 +39,7 @@ pub fn tools(tools: &Tools) -> Result<Tools> {
 /// It forgets everything when it is dropped.
 pub struct Etcd {
     tools: Tools,
-    child: Child,
+    _server: Server,
     port: u16,
     dir: PathBuf,
     authority: Authority,
@@ -57,10 +57,10 @@ impl Etcd {
         keep(&authority, &dir, "server", &names)?;
         keep(&authority, &dir, "operator", &[])?;
         let port = free_port()?;
-        let child = run(&tools, &dir, port)?;
+        let server = run(&tools, &dir, port)?;
         Ok(Self {
             tools,
-            child,
+            _server: server,
             port,
             dir,
             authority,
@@ -118,15 +118,7 @@ impl Etcd {
     }
 }
 
-impl Drop for Etcd {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn run(tools: &Tools, dir: &Path, port: u16) -> Result<Child> {
+fn run(tools: &Tools, dir: &Path, port: u16) -> Result<Server> {
     let clients = format!("https://127.0.0.1:{port}");
     let file = |name: &str| dir.join(name).display().to_string();
     let mut etcd = tools.command("etcd");
@@ -137,32 +129,44 @@ fn run(tools: &Tools, dir: &Path, port: u16) -> Result<Child> {
         .arg(format!("--trusted-ca-file={}", file("ca.crt")))
         .arg(format!("--cert-file={}", file("server.crt")))
         .arg(format!("--key-file={}", file("server.key")));
-    answers(&mut etcd, &dir.join("etcd.log"))
+    Server::start(&mut etcd, &dir.join("etcd.log"))
 }
 
-/// Starts this etcd as the only member, with a port for peers that it does not have; its log
-/// goes to a file. Returns when it answers.
-pub fn answers(etcd: &mut Command, log: &Path) -> Result<Child> {
-    let peers = format!("http://127.0.0.1:{}", free_port()?);
-    etcd.arg("--name=e2e")
-        .arg(format!("--listen-peer-urls={peers}"))
-        .arg(format!("--initial-advertise-peer-urls={peers}"))
-        .arg(format!("--initial-cluster=e2e={peers}"))
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped());
-    let mut child = etcd.spawn().context("starting etcd")?;
-    let said = child.stderr.take().context("etcd has no standard error")?;
-    let (ready, started) = channel();
-    let mut kept = fs::File::create(log).context("making etcd's log")?;
-    thread::spawn(move || follow(said, &mut kept, &ready));
-    if started.recv_timeout(scaled(START)).is_err() {
-        let _ = child.kill();
-        let _ = child.wait();
-        let log = fs::read_to_string(log).unwrap_or_default();
-        anyhow::bail!("etcd did not start: {log}");
+/// One that runs; it ends when this is dropped.
+pub struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
-    Ok(child)
+}
+
+impl Server {
+    /// Starts this etcd as the only member, with a port for peers that it does not have; its
+    /// log goes to a file. Returns when it answers.
+    pub fn start(etcd: &mut Command, log: &Path) -> Result<Self> {
+        let peers = format!("http://127.0.0.1:{}", free_port()?);
+        etcd.arg("--name=e2e")
+            .arg(format!("--listen-peer-urls={peers}"))
+            .arg(format!("--initial-advertise-peer-urls={peers}"))
+            .arg(format!("--initial-cluster=e2e={peers}"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        let mut server = Self(etcd.spawn().context("starting etcd")?);
+        let said = server.0.stderr.take();
+        let said = said.context("etcd has no standard error")?;
+        let (ready, started) = channel();
+        let mut kept = fs::File::create(log).context("making etcd's log")?;
+        thread::spawn(move || follow(said, &mut kept, &ready));
+        if started.recv_timeout(scaled(START)).is_err() {
+            let log = fs::read_to_string(log).unwrap_or_default();
+            anyhow::bail!("etcd did not start: {log}");
+        }
+        Ok(server)
+    }
 }
 
 /// Keeps what etcd says, and tells once that it answers.

@@ -22,8 +22,7 @@ mod volumes;
 use crate::scenario::Scenario;
 
 /// Scenarios that run when they are asked for by name: the documented examples and the commands
-/// of the pages, because what they show in pieces others show too, and together they are as long
-/// as half of the rest.
+/// of the pages. What they show in pieces others show too, and a run is long enough.
 pub fn by_name() -> Vec<Scenario> {
     [documented::SCENARIOS, pages::SCENARIOS].concat()
 }

@@ -27,6 +27,7 @@ fn a_host_without_config_is_closed_powers_off_and_grows(context: &Context) -> Re
         check_defaults(vm)?;
         let before = root_size(vm)?;
         vm.exec_ok("echo kept > /var/lib/e2e-kept")?;
+        vm.exec_ok("echo e2e: of the boot before > /dev/kmsg")?;
         vm.qmp()?
             .execute("system_powerdown", serde_json::Value::Null)?;
         vm.wait_off(STEP)?;
@@ -40,6 +41,8 @@ fn a_host_without_config_is_closed_powers_off_and_grows(context: &Context) -> Re
             &vm.exec_ok("cat /var/lib/e2e-kept")?,
             "kept",
         )?;
+        let said = vm.exec("journalctl -b -1 -t e2e -o cat")?;
+        contains("the journal", &said.stdout, "of the boot before")?;
         // The file system grows once the host is up.
         vm.exec("systemctl is-system-running --wait")?;
         let after = root_size(vm)?;

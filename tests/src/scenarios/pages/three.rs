@@ -1,8 +1,9 @@
 //! The page about three hosts on one machine, with one of them.
 
 use std::fs;
-use std::path::Path;
-use std::process::Child;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
@@ -15,7 +16,7 @@ use super::here;
 use crate::config::data_url;
 use crate::context::{BOOT, Context, contains, same};
 use crate::disk::Disk;
-use crate::etcd::{self, answers, free_port};
+use crate::etcd::{self, Server, free_port};
 use crate::pages::{LIST_NODES, Pages, START_ETCD, TRANSLATE_NODES};
 use crate::repository::Repository;
 use crate::scenarios::joining::ask;
@@ -34,13 +35,9 @@ pub fn the_page_about_three_hosts_makes_a_node(context: &Context) -> Result<()> 
     let dir = context.file("three");
     let here_is = |command: &str| command.replace("three/", &format!("{}/", dir.display()));
 
-    let copied = "cp -r examples/three-hosts";
-    capture(
-        std::process::Command::new("cp")
-            .args(copied.split(' ').skip(1))
-            .arg(&dir)
-            .current_dir(source_dir()),
-    )?;
+    let mut copy = Command::new("cp");
+    copy.args(["-r", "examples/three-hosts"]).arg(&dir);
+    capture(copy.current_dir(source_dir()))?;
     let certify = pages.command("sh three/certificates.sh")?;
     let certify = here_is(certify);
     capture(context.tool("sh").args(certify.split(' ').skip(1)))?;
@@ -111,17 +108,13 @@ fn serves(port: u16) -> Result<()> {
         match ask(port) {
             Ok(answer) => return same("the pod's answer", &answer, "served"),
             Err(error) if Instant::now() > until => return Err(error.context("no pod serves")),
-            Err(_) => std::thread::sleep(Duration::from_secs(2)),
+            Err(_) => thread::sleep(Duration::from_secs(2)),
         }
     }
 }
 
 /// A config that has the page's in it, and where the image comes from here.
-fn with_mirror(
-    context: &Context,
-    config: &Path,
-    registry: &Registry,
-) -> Result<std::path::PathBuf> {
+fn with_mirror(context: &Context, config: &Path, registry: &Registry) -> Result<PathBuf> {
     let text =
         fs::read_to_string(config).with_context(|| format!("reading {}", config.display()))?;
     let mirror = format!(
@@ -144,9 +137,9 @@ fn with_mirror(
 /// etcd, as the page starts it.
 struct ControlPlane {
     tools: Tools,
-    child: Child,
+    _server: Server,
     port: u16,
-    dir: std::path::PathBuf,
+    dir: PathBuf,
 }
 
 impl ControlPlane {
@@ -156,10 +149,10 @@ impl ControlPlane {
         let dir = dir.to_path_buf();
         let mut etcd = tools.command("etcd");
         etcd.args(words(pages.command(START_ETCD)?, &dir, port));
-        let child = answers(&mut etcd, &dir.join("etcd.log"))?;
+        let server = Server::start(&mut etcd, &dir.join("etcd.log"))?;
         Ok(Self {
             tools,
-            child,
+            _server: server,
             port,
             dir,
         })
@@ -171,14 +164,6 @@ impl ControlPlane {
         etcdctl.env("ETCDCTL_API", "3");
         etcdctl.args(words(pages.command(LIST_NODES)?, &self.dir, self.port));
         capture(&mut etcdctl)
-    }
-}
-
-impl Drop for ControlPlane {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
