@@ -136,7 +136,7 @@ fn run(cli: &Cli) -> Result<bool> {
         false => Some(prepare(cli, &images)?),
     };
     if plan.unit {
-        report.add("unit", runner::cargo_test());
+        report.add("unit", runner::unit());
     }
     if plan.differential {
         let kept = results_dir(cli).join("differential");

@@ -3,15 +3,16 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use image::host::{self, Need, capture};
 use image::tools::Tools;
 use object::read::{File as Binary, Object as _};
 
 use crate::etcd;
 use crate::report::End;
+use crate::runner::{cargo_test, succeed};
 
 const IP: Need = Need {
     program: "ip",
@@ -68,10 +69,9 @@ pub fn lock() -> End {
 
 fn test_the_lock() -> Result<()> {
     let etcd = etcd::tools(&Tools::ensure()?)?.file("/usr/bin/etcd");
-    let mut cargo = host::cargo();
+    let mut cargo = cargo_test();
     cargo.env("ETCD", etcd);
-    cargo.args(["test", "--package", "locksmith", "--features", "real-etcd"]);
-    cargo_test(cargo.args(["--test", "etcd", "--quiet"]))
+    succeed(cargo.args(["--test", "etcd"]))
 }
 
 /// Runs the tests of containers, if this host can.
@@ -131,22 +131,9 @@ fn ready() -> Result<Option<String>> {
 }
 
 fn test_containers(on: On) -> Result<()> {
-    let mut cargo = host::cargo();
-    cargo.args(["test", "--package", "rocket", "--features", "containers"]);
-    cargo.args(["--test", "oci", "--test", "pods", "--quiet", "--"]);
-    cargo_test(cargo.args(filter(on)))
-}
-
-fn cargo_test(cargo: &mut Command) -> Result<()> {
-    let status = cargo
-        .current_dir(image::build::source_dir())
-        .stdin(Stdio::null())
-        .status()
-        .context("starting cargo test")?;
-    if !status.success() {
-        bail!("cargo test failed ({status})");
-    }
-    Ok(())
+    let mut cargo = cargo_test();
+    cargo.args(["--test", "oci", "--test", "pods", "--"]);
+    succeed(cargo.args(filter(on)))
 }
 
 /// Words for the tests' own command line.

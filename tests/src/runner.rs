@@ -1,6 +1,6 @@
 //! Runs steps and scenarios.
 
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -16,9 +16,40 @@ use crate::scenario::Scenario;
 use crate::trial::Prepared;
 
 /// Runs all tests that need no virtual machine, with their output as it comes.
-pub fn cargo_test() -> Outcome {
+pub fn unit() -> Outcome {
     println!("e2e: cargo test --workspace");
-    step(run_cargo_test)
+    step(|| {
+        image::host::ensure_programs()?;
+        if !image::host::is_root() {
+            println!("e2e: without rocket's unit tests that need root");
+        }
+        succeed(&mut cargo_test())
+    })
+}
+
+/// `cargo test` of the workspace, with the same features for every step: with others, or with
+/// one crate alone, what tests share would be compiled again.
+pub fn cargo_test() -> Command {
+    let features = match image::host::is_root() {
+        true => "ignition/tools,rocket/privileged",
+        false => "ignition/tools",
+    };
+    let mut cargo = image::host::cargo();
+    cargo.args(["test", "--workspace", "--features", features, "--quiet"]);
+    cargo.current_dir(image::build::source_dir());
+    cargo
+}
+
+/// Runs tests, with their output as it comes.
+pub fn succeed(cargo: &mut Command) -> Result<()> {
+    let status = cargo
+        .stdin(Stdio::null())
+        .status()
+        .context("starting cargo test")?;
+    if !status.success() {
+        bail!("cargo test failed ({status})");
+    }
+    Ok(())
 }
 
 /// Runs one step.
@@ -29,27 +60,6 @@ pub fn step<T: Into<End>>(run: impl FnOnce() -> T) -> Outcome {
         end: result.into(),
         took: start.elapsed(),
     }
-}
-
-fn run_cargo_test() -> Result<()> {
-    image::host::ensure_programs()?;
-    let features = match image::host::is_root() {
-        true => "ignition/tools,rocket/privileged",
-        false => {
-            println!("e2e: without rocket's unit tests that need root");
-            "ignition/tools"
-        }
-    };
-    let status = image::host::cargo()
-        .args(["test", "--workspace", "--features", features, "--quiet"])
-        .current_dir(image::build::source_dir())
-        .stdin(Stdio::null())
-        .status()
-        .context("starting cargo test")?;
-    if !status.success() {
-        bail!("cargo test --workspace failed ({status})");
-    }
-    Ok(())
 }
 
 /// Runs scenarios on `workers` threads, in order of their start.

@@ -5,7 +5,7 @@
 //! `apt-get download etcd-server` and unpacked with `dpkg-deb -x`:
 //!
 //! ```text
-//! ETCD=…/usr/bin/etcd cargo test -p locksmith --features real-etcd --test etcd
+//! ETCD=…/usr/bin/etcd cargo test -p locksmith --test etcd
 //! ```
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
