@@ -15,6 +15,10 @@ use crate::{go_ignition, normal, root};
 
 const STAGES: &str = include_str!("stages.sh");
 
+/// Where both see the root directory: they write some files as its users, who may not come
+/// through every directory of this machine.
+const ROOT: &str = "/run/sysroot";
+
 /// Who carries the config out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
@@ -62,15 +66,16 @@ impl Bench {
 
     fn stages(&self, side: Side, root: &Path) -> Result<Times> {
         let ours = self.ours.parent().context("the program has no directory")?;
-        let tools = self.tools.clone().bind(ours).bind(root);
-        let mut command = tools.usr_at(root.join("usr")).command("bash");
+        let tools = self.tools.clone().bind(ours).bind_at(root, ROOT);
+        let usr = Path::new(ROOT).join("usr");
+        let mut command = tools.usr_at(usr).command("bash");
         command.args(["-u", "-c", STAGES, "stages"]);
         match side {
             Side::Ours => command.arg(&self.ours),
             Side::Theirs => command.arg(go_ignition::PROGRAM),
         };
         let output = command
-            .arg(root)
+            .arg(ROOT)
             .env("IGNITION_CONFIG_FILE", &self.config)
             // None come with the system.
             .env("IGNITION_SYSTEM_CONFIG_DIR", "/run/none")
