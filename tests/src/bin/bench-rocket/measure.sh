@@ -81,15 +81,29 @@ resident() {
     echo "$sum"
 }
 
-# Processes called `sleep`.
+# How long apps sleep that are looked for; others sleep as well.
+readonly asleep=100000
+
+# Their processes.
 sleepers() {
-    local process name found=()
+    local process words found=()
     for process in /proc/[0-9]*; do
-        if read -r name 2> /dev/null < "$process/comm" && [[ $name == sleep ]]; then
-            found+=("${process#/proc/}")
-        fi
+        mapfile -d '' -t words 2> /dev/null < "$process/cmdline" || continue
+        if [[ ${words[*]} == "sleep $asleep" ]]; then found+=("${process#/proc/}"); fi
     done
     echo "${found[@]}"
+}
+
+# COUNT: waits until there are as many.
+until_asleep() {
+    local count=$1 begin=$SECONDS
+    until read -ra apps <<< "$(sleepers)"; ((${#apps[@]} == count)); do
+        if ((SECONDS - begin > 300)); then
+            echo "${#apps[@]} apps run instead of $count" >&2
+            return 1
+        fi
+        pause
+    done
 }
 
 # Not `sleep`, which is what is looked for.
@@ -104,7 +118,7 @@ running() {
         "$@" > /dev/null 2>&1 &
         pids+=($!)
     done
-    until read -ra apps <<< "$(sleepers)" && ((${#apps[@]} == count)); do pause; done
+    until_asleep "$count"
     # What only starts a container does not count.
     if [[ $who == *detach* ]]; then
         for number in "${pids[@]}"; do wait "$number"; done
@@ -113,15 +127,15 @@ running() {
     say memory "$who" $(($(resident $names) / count))
     kill -KILL "${apps[@]}"
     for number in "${pids[@]}"; do wait "$number" || true; done
-    until [[ -z $(sleepers) ]]; do pause; done
+    until_asleep 0
 }
 
 memory() {
-    running "$1" rocket 'rocket run --detach' "${rocket[@]}" --detach "$image" -- sleep 100000
-    running "$1" rocket 'rocket run' "${rocket[@]}" "$image" -- sleep 100000
-    running "$1" 'podman conmon' 'podman run --detach' "${podman[@]}" --detach "$image" sleep 100000
+    running "$1" rocket 'rocket run --detach' "${rocket[@]}" --detach "$image" -- sleep "$asleep"
+    running "$1" rocket 'rocket run' "${rocket[@]}" "$image" -- sleep "$asleep"
+    running "$1" 'podman conmon' 'podman run --detach' "${podman[@]}" --detach "$image" sleep "$asleep"
     running "$1" systemd-nspawn systemd-nspawn "${nspawn[@]}" --ephemeral \
-        --directory="$bundle/rootfs" sleep 100000
+        --directory="$bundle/rootfs" sleep "$asleep"
     rocket gc --grace-period=0s > /dev/null
 }
 
