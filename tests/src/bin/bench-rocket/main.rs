@@ -83,10 +83,10 @@ fn measure(cli: &Cli) -> Result<Measured> {
     let mut lines = String::new();
     for (what, number) in [
         ("start", cli.rounds),
-        ("crowd", measure::CROWD),
         ("memory", measure::RUNNING),
-        ("fetch", cli.fetches),
         ("records", measure::RECORDS),
+        ("fetch", cli.fetches),
+        ("crowd", measure::CROWD),
     ] {
         eprintln!("bench: {what}");
         let said = guest.measure(what, number);

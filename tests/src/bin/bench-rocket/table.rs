@@ -111,12 +111,23 @@ fn row(measured: &Measured, group: &Group, who: &str, title: String) -> Result<[
     };
     Ok([
         title,
-        format!("`{who}`"),
+        format!("`{who}`{}", failed(measured, group, who)),
         group.unit.show(spread),
         ratio.map_or_else(String::new, shown),
         budget.map_or_else(String::new, |(_, most)| format!("{most:.2}")),
         verdict.to_owned(),
     ])
+}
+
+/// How many of somebody's crowd failed, if any did.
+fn failed(measured: &Measured, group: &Group, who: &str) -> String {
+    let failed = measured.of("failed", who);
+    match failed.first() {
+        Some(failed) if group.what == "crowd" && *failed > 0.0 => {
+            format!(", of which {failed} failed")
+        }
+        _ => String::new(),
+    }
 }
 
 /// How the run was made.
@@ -155,6 +166,8 @@ mod tests {
         for value in [9_000_000, rocket] {
             lines += &format!("start\trocket run\t{value}\nstart\tcrun run\t10000\n");
         }
+        lines += "crowd\trocket run\t7\ncrowd\tpodman run\t7\n";
+        lines += "failed\trocket run\t0\nfailed\tpodman run\t3\n";
         lines += "memory\trocket run --detach\t0\nrecords\trocket list\t1500000\n";
         Measured {
             rounds: 1,
@@ -173,6 +186,10 @@ mod tests {
         assert!(met.contains("| 1.50 s "), "{met}");
         let missed = text(&example(12_100)).unwrap();
         assert!(missed.contains("not met"), "{missed}");
+        assert!(
+            missed.contains("`podman run`, of which 3 failed |"),
+            "{missed}"
+        );
     }
 
     #[test]
