@@ -8,6 +8,7 @@ use daemon::log::{self, chain};
 use jiff::Timestamp;
 use semver::Version;
 
+use super::task::Ask;
 use super::{Answer, Command, CommandError, Core};
 use crate::attempt::{Attempt, By, Event, Job};
 use crate::host::Host;
@@ -63,7 +64,20 @@ impl Core {
 
     fn begin(&mut self, wish: Wish, by: By, only_check: bool) -> Result<Answer, CommandError> {
         let job = self.jobs.wrapping_add(1);
-        self.look(wish, by, Some(job), only_check)?;
+        let ask = Ask {
+            job,
+            wish,
+            by,
+            only_check,
+        };
+        match &mut self.task {
+            Some(task) if task.gives_way() => {
+                task.cancel();
+                task.instead = Some(ask);
+            }
+            Some(task) if !only_check && task.installs_unasked(&ask.wish) => task.job = Some(job),
+            _ => self.ask(ask)?,
+        }
         self.jobs = job;
         Ok(Answer::Job(job))
     }
@@ -213,8 +227,11 @@ impl Core {
     }
 
     fn cancel(&mut self) -> Result<Answer, CommandError> {
-        if let Some(task) = &self.task {
+        if let Some(task) = &mut self.task {
             task.cancel();
+            if let Some(ask) = task.instead.take() {
+                self.tell(ask.job, "cancelled", "cancelled");
+            }
             return Ok(Answer::Done);
         }
         match self.state.attempt.clone() {
@@ -226,6 +243,7 @@ impl Core {
                 // that the slot is not armed.
                 marks::disarm(&self.host()?.disk, job.slot).map_err(failed)?;
                 self.transition(Event::Disarm)?;
+                self.next = None;
                 self.record(&job, |record| {
                     record.outcome = Outcome::Cancelled;
                     record.reason = Some("cancelled while it was armed".into());

@@ -16,13 +16,37 @@ pub(super) struct Task {
     pub(super) by: By,
     /// Only ask.
     pub(super) only_check: bool,
+    /// What is done in place of this one, which was stopped for it.
+    pub(super) instead: Option<Ask>,
+    /// The policy's look, which was stopped for this one, is begun again after it.
+    pub(super) then_looks: bool,
     /// Set to stop it.
     pub(super) cancel: watch::Sender<bool>,
     /// Figures, while it installs.
     pub(super) meter: Option<Meter>,
 }
 
+/// What an operator asks for.
+#[derive(Debug)]
+pub(super) struct Ask {
+    /// Its number on D-Bus.
+    pub(super) job: u32,
+    pub(super) wish: Wish,
+    pub(super) by: By,
+    pub(super) only_check: bool,
+}
+
 impl Task {
+    /// It is the policy's look at the server, which is in no operator's way.
+    pub(super) fn gives_way(&self) -> bool {
+        self.job.is_none() && self.meter.is_none() && self.instead.is_none()
+    }
+
+    /// It installs by policy what `wish` asks for.
+    pub(super) fn installs_unasked(&self, wish: &Wish) -> bool {
+        self.job.is_none() && self.meter.is_some() && *wish == Wish::Channel
+    }
+
     /// Stops it, at the next place where it can be stopped.
     pub(super) fn cancel(&self) {
         self.cancel.send_replace(true);

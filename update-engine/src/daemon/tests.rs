@@ -7,7 +7,7 @@ use bootloader::Slot;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::*;
-use crate::attempt::NO_TRACE;
+use crate::attempt::{By, NO_TRACE};
 use crate::install::{Progress, Report};
 use crate::marks;
 use crate::next::Offer;
@@ -411,6 +411,59 @@ fn an_installation_can_be_cancelled_and_an_armed_release_taken_back() {
     assert_eq!(engine.state(), "idle");
     assert_eq!(rig.host.bits(Slot::B).priority, 0);
     assert!(engine.refuses(Command::Cancel).contains("nothing"));
+}
+
+#[test]
+fn an_operator_goes_before_the_policys_look() {
+    let rig = Rig::new();
+    let mut engine = rig.start();
+    engine.core.look_by_policy();
+    let checked = engine.job(Command::Check);
+    assert_eq!(checked.message, "0.2.0 is available");
+    assert_eq!(engine.state(), "idle", "a check takes nothing");
+    let due = engine.core.due().unwrap();
+    assert!(due <= tokio::time::Instant::now(), "the policy comes after");
+
+    *rig.double.release.lock().unwrap() = Err("away".into());
+    engine.core.look_by_policy();
+    engine.core.command(APPLY).unwrap();
+    assert!(engine.refuses(APPLY).contains("under way"));
+    engine.core.command(Command::Cancel).unwrap();
+    assert_eq!(engine.finished.try_recv().unwrap().result, "cancelled");
+    engine.pump();
+    assert_eq!(engine.core.view().activity, "resting");
+    assert!(engine.finished.try_recv().is_err(), "told once");
+
+    rig.double.publish("0.2.0");
+    engine.core.look_by_policy();
+    assert_eq!(engine.job(APPLY).result, "done");
+    assert_eq!(engine.state(), "armed");
+    assert_eq!(engine.history()[0].by, By::Operator);
+    let available = engine.core.view().available.unwrap();
+    assert_eq!(
+        (&*available.version, &*available.verdict),
+        ("0.2.0", "armed")
+    );
+}
+
+#[test]
+fn an_operator_follows_what_the_policy_installs() {
+    let rig = Rig::new();
+    rig.double.waits.store(true, Ordering::SeqCst);
+    let mut engine = rig.start();
+    engine.core.look_by_policy();
+    engine.pump();
+    assert_eq!(engine.core.view().activity, "installing");
+    assert!(engine.refuses(Command::Check).contains("under way"));
+    let Answer::Job(job) = engine.core.command(APPLY).unwrap() else {
+        panic!("no job")
+    };
+    assert!(engine.refuses(APPLY).contains("under way"));
+    engine.core.command(Command::Cancel).unwrap();
+    engine.pump();
+    let finished = engine.finished.try_recv().unwrap();
+    assert_eq!((finished.job, &*finished.result), (job, "cancelled"));
+    assert_eq!(rig.double.installs.load(Ordering::SeqCst), 1);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use semver::Version;
 use tokio::sync::watch;
 
-use super::task::{Meter, Task, is_checking};
+use super::task::{Ask, Meter, Task, is_checking};
 use super::{CommandError, Core};
 use crate::attempt::{Attempt, By, Event, Job};
 use crate::install::{Progress, Report, Watch};
@@ -58,8 +58,13 @@ impl Core {
         }
     }
 
+    /// Asks the server what an operator wants to know, or to have.
+    pub(super) fn ask(&mut self, ask: Ask) -> Result<(), CommandError> {
+        self.look(ask.wish, ask.by, Some(ask.job), ask.only_check)
+    }
+
     /// Asks the server, for a decision about `wish`.
-    pub(super) fn look(
+    fn look(
         &mut self,
         wish: Wish,
         by: By,
@@ -99,6 +104,8 @@ impl Core {
             wish,
             by,
             only_check,
+            instead: None,
+            then_looks: false,
             cancel,
             meter: None,
         });
@@ -108,16 +115,38 @@ impl Core {
 
     /// A thread reported.
     pub fn done(&mut self, done: Done) {
-        let Some(task) = self.task.take() else {
+        let Some(mut task) = self.task.take() else {
             return;
         };
+        if let Some(ask) = task.instead.take() {
+            return self.look_instead(ask);
+        }
+        let then_looks = task.then_looks;
         match done {
             Done::Looked(Ok(offer)) => self.looked(task, &offer),
             Done::Looked(Err(failure)) => self.failed_to_look(task, failure),
             Done::Installed(result) => self.installed(task, result),
         }
-        if self.task.is_none() {
-            self.schedule();
+        match &self.task {
+            None if then_looks => self.look_soon(),
+            None => self.schedule(),
+            Some(_) => {}
+        }
+    }
+
+    /// The policy's look has stopped for an operator.
+    fn look_instead(&mut self, ask: Ask) {
+        let job = ask.job;
+        match self.ask(ask) {
+            Ok(()) => {
+                if let Some(task) = &mut self.task {
+                    task.then_looks = task.only_check;
+                }
+            }
+            Err(error) => {
+                self.tell(job, "failed", &error.to_string());
+                self.schedule();
+            }
         }
     }
 
@@ -348,12 +377,14 @@ impl Core {
                 report.slot
             ));
         }
-        let name = version.map_or_else(String::new, |version| version.to_string());
+        let name = version
+            .as_ref()
+            .map_or_else(String::new, Version::to_string);
         if let Some(why) = report.progress.patch.trouble() {
             log::warn(format!("{name}: went on without its patch: {why}"));
         }
         let message = format!("{name} is armed in slot {}; reboot to try it", report.slot);
-        self.next = None;
+        self.next = version.map(Next::Armed);
         self.finish(task, "done", &message);
         if self.update.reboot == Reboot::Immediately {
             log::info(format!("rebooting into {name}, as the policy says"));
@@ -364,9 +395,13 @@ impl Core {
     }
 
     fn finish(&mut self, task: Task, result: &str, message: &str) {
-        let Some(job) = task.job else {
-            return;
-        };
+        if let Some(job) = task.job {
+            self.tell(job, result, message);
+        }
+    }
+
+    /// Tells how an operator's job has ended.
+    pub(super) fn tell(&mut self, job: u32, result: &str, message: &str) {
         let finished = Finished {
             job,
             result: result.to_string(),
