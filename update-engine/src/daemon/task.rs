@@ -42,9 +42,10 @@ impl Task {
         self.job.is_none() && self.meter.is_none() && self.instead.is_none()
     }
 
-    /// It installs by policy what `wish` asks for.
+    /// It installs what `wish` asks for, and no operator waits for it.
     pub(super) fn installs_unasked(&self, wish: &Wish) -> bool {
-        self.job.is_none() && self.meter.is_some() && *wish == Wish::Channel
+        let is_channels = matches!(self.wish, Wish::Policy | Wish::Channel);
+        self.job.is_none() && self.meter.is_some() && is_channels && *wish == Wish::Channel
     }
 
     /// Stops it, at the next place where it can be stopped.

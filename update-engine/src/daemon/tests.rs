@@ -464,6 +464,19 @@ fn an_operator_follows_what_the_policy_installs() {
     let finished = engine.finished.try_recv().unwrap();
     assert_eq!((finished.job, &*finished.result), (job, "cancelled"));
     assert_eq!(rig.double.installs.load(Ordering::SeqCst), 1);
+
+    // What somebody wanted before a restart is another version.
+    let other = Command::Apply {
+        version: Some(v("0.1.5")),
+        downgrade: false,
+    };
+    engine.core.command(other).unwrap();
+    engine.pump();
+    let mut engine = rig.start();
+    engine.core.look_by_policy();
+    engine.pump();
+    assert_eq!(engine.core.view().activity, "installing");
+    assert!(engine.refuses(APPLY).contains("under way"));
 }
 
 #[test]
