@@ -62,16 +62,20 @@ together() {
     for number in "${pids[@]}"; do wait "$number" || lost=$((lost + 1)); done
 }
 
+# COUNT WHO COMMAND…: how long as many take at once, and how many of them failed: on a slow
+# machine, some of podman do not get at its database in time.
+at_once() {
+    local count=$1 who=$2
+    shift 2
+    timed crowd "$who" together "$count" "$@"
+    say failed "$who" "$lost"
+}
+
 crowd() {
-    timed crowd 'rocket run' together "$1" "${rocket[@]}" "$image" -- true
-    say failed 'rocket run' "$lost"
-    timed crowd 'crun run' together "$1" crun run --bundle "$bundle" crun@
-    say failed 'crun run' "$lost"
-    timed crowd 'runc run' together "$1" runc run --bundle "$bundle" runc@
-    say failed 'runc run' "$lost"
-    # On a slow machine, some do not get at its database in time.
-    timed crowd 'podman run' together "$1" "${podman[@]}" "$image" true
-    say failed 'podman run' "$lost"
+    at_once "$1" 'rocket run' "${rocket[@]}" "$image" -- true
+    at_once "$1" 'crun run' crun run --bundle "$bundle" crun@
+    at_once "$1" 'runc run' runc run --bundle "$bundle" runc@
+    at_once "$1" 'podman run' "${podman[@]}" "$image" true
     rocket gc --grace-period=0s > /dev/null
 }
 
