@@ -37,6 +37,12 @@ impl End {
         }
     }
 
+    fn tell_why(&self) {
+        if let Some(why) = self.why() {
+            println!("     {}", why.replace('\n', "\n     "));
+        }
+    }
+
     fn why(&self) -> Option<String> {
         match self {
             Self::Passed => None,
@@ -63,18 +69,23 @@ impl Report {
     pub fn add(&mut self, name: &str, outcome: Outcome) {
         let word = outcome.end.word();
         println!("e2e: {word} {name} ({:.0} s)", outcome.took.as_secs_f64());
-        if let Some(why) = outcome.end.why() {
-            println!("     {}", why.replace('\n', "\n     "));
-        }
+        outcome.end.tell_why();
         self.0.push((name.to_string(), outcome));
     }
 
-    /// Prints the summary; true if nothing failed and something passed. Its last line is the
+    /// Prints the summary, then once more why what did not pass did not: whoever sees only the end
+    /// of a log sees that. True if nothing failed and something passed. The last line is the
     /// result.
     pub fn finish(&self) -> bool {
         println!("\ne2e: summary");
         for (name, Outcome { end, took }) in &self.0 {
             println!("{:7} {:6.0} s  {name}", end.word(), took.as_secs_f64());
+        }
+        for (name, Outcome { end, .. }) in &self.0 {
+            if !matches!(end, End::Passed) {
+                println!("\n{} {name}", end.word());
+                end.tell_why();
+            }
         }
         println!("{}", self.result());
         self.count("FAILED") == 0 && self.count("passed") > 0
