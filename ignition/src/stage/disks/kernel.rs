@@ -6,6 +6,10 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
+/// The highest number of a partition that Linux has a device for (`DISK_MAX_PARTS` of
+/// include/linux/blkdev.h, which counts the disk too).
+pub const LAST_PARTITION: u32 = 255;
+
 /// Where the kernel is asked; another place in tests.
 #[derive(Debug, Clone)]
 pub struct Kernel {

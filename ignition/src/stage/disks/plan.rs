@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bootloader::gpt::{EditError, Gpt, Guid, Partition, guid};
 
+use super::kernel::LAST_PARTITION;
 use super::mismatch::{self, Mismatch};
 use super::refusal::{Reason, Refusal, amount};
 use super::space::Space;
@@ -194,6 +195,9 @@ fn number<'a>(table: &'a Table, wanted: &'a [Wanted]) -> Result<Vec<Target<'a>>,
         };
         let entries = table.entries;
         let number = number.ok_or_else(|| refusal(Reason::NoEntry { entries }))?;
+        if number > LAST_PARTITION && wanted.exists {
+            return Err(refusal(Reason::NoDevice));
+        }
         taken.insert(number);
         targets.push(Target {
             wanted,

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::kernel::LAST_PARTITION;
 use super::space::NoSpace;
 
 const MIB: u64 = 1 << 20;
@@ -37,6 +38,9 @@ pub enum Reason {
         /// Entries of the table.
         entries: u32,
     },
+    /// A number that Linux has no device for.
+    #[error("Linux shows partitions 1 to {LAST_PARTITION} of a disk only; take a lower number")]
+    NoDevice,
     /// A label that is there twice.
     #[error(
         "the label {label:?} is that of partitions {first} and {second}; \

@@ -4,7 +4,7 @@
 pub use crate::differential::explained::Difference;
 
 /// All of them, in the order of the table.
-const ALL: [Difference; 12] = [
+const ALL: [Difference; 15] = [
     Difference {
         when: "a copy of the table is damaged or missing, or block 0 has no protective MBR, and no partition changes",
         theirs: "leaves it so; without the MBR it sees no table",
@@ -15,6 +15,7 @@ const ALL: [Difference; 12] = [
             "disks/table/backup-damaged_untouched",
             "disks/table/no-backup_untouched",
             "disks/table/no-mbr_untouched",
+            "disks/partition/main-damaged_match",
         ],
     },
     Difference {
@@ -56,7 +57,11 @@ const ALL: [Difference; 12] = [
         theirs: "makes a partition of what is left beside the table",
         ours: "refuses it",
         why: "a partition of less than a mebibyte was not meant",
-        cases: &["disks/table/full_and_the_rest"],
+        cases: &[
+            "disks/table/full_and_the_rest",
+            "disks/partition/full_zero",
+            "disks/partition/all_wiped_and_equal",
+        ],
     },
     Difference {
         when: "a size of 0 on a disk that was grown since its table was made",
@@ -74,7 +79,24 @@ const ALL: [Difference; 12] = [
         theirs: "leaves what is behind them",
         ours: "wipes all of them",
         why: "what is left of a table could be taken for one",
-        cases: &["disks/table/large-table_wiped"],
+        cases: &[
+            "disks/table/large-table_wiped",
+            "disks/table/large-table_wiped_and_made",
+        ],
+    },
+    Difference {
+        when: "`wipeTable`, and the table is what the config wants already",
+        theirs: "makes it once more, with new GUIDs",
+        ours: "leaves it so",
+        why: "a first boot that was cut off starts again, and finds its own table",
+        cases: &["disks/partition/wiped_as_it_is_to_be"],
+    },
+    Difference {
+        when: "a partition of a number above 255, in a table that has room for it",
+        theirs: "makes it",
+        ours: "refuses it",
+        why: "Linux has no device for it",
+        cases: &["disks/partition/number_256_of_256"],
     },
     Difference {
         when: "attributes of a partition that is resized",
@@ -84,6 +106,9 @@ const ALL: [Difference; 12] = [
         cases: &[
             "disks/partition/2_other_size_smaller_resize",
             "disks/partition/gone_and_the_next_resized",
+            "disks/partition/the_next_resized_and_gone",
+            "disks/partition/main-damaged_resized",
+            "disks/partition/parted-4k_resized",
             "disks/partition/grown_resized",
         ],
     },
@@ -93,6 +118,13 @@ const ALL: [Difference; 12] = [
         ours: "refuses it",
         why: "it stands for none",
         cases: &["disks/partition/guid_of_zeros"],
+    },
+    Difference {
+        when: "a partition's label of more than 36 bytes, but no more than 36 characters",
+        theirs: "refuses it",
+        ours: "writes it",
+        why: "the table has room for 36 characters",
+        cases: &["disks/partition/label_of_36_two_byte_letters"],
     },
     Difference {
         when: "a character beyond U+FFFF in a partition's label",

@@ -13,6 +13,26 @@ fn blank(mib: u64) -> Gpt {
     Gpt::new(geometry, Guid::from_bytes([7; 16]), 128).unwrap()
 }
 
+/// A table with room for more partitions than Linux shows, and one of those.
+fn large() -> Gpt {
+    let geometry = Geometry {
+        block_size: 512,
+        block_count: 300 * 2048,
+    };
+    let mut gpt = Gpt::new(geometry, Guid::from_bytes([7; 16]), 256).unwrap();
+    let unseen = Partition {
+        number: 256,
+        type_guid: LINUX_DATA,
+        guid: Guid::from_bytes([8; 16]),
+        first_lba: 4096,
+        last_lba: 8191,
+        attributes: 0,
+        name: "unseen".to_owned(),
+    };
+    gpt.set_partition(&unseen).unwrap();
+    gpt
+}
+
 /// `config` as the list of partitions of a disk.
 fn partitions(config: Value) -> Vec<Wanted> {
     let disk = serde_json::from_value(json!({"device": "/d", "partitions": config})).unwrap();
@@ -136,6 +156,22 @@ fn a_partition_that_does_not_match_is_refused_with_what_to_set() {
         let message = refusal(&gpt, json!([config]));
         assert!(message.contains(words), "{config}: {message}");
     }
+}
+
+#[test]
+fn a_partition_that_linux_would_not_show_is_not_made_but_may_go() {
+    let mut gpt = large();
+    let wiped = json!({"number": 256, "wipePartitionEntry": true, "label": "new"});
+    for refused in [wiped, json!({"number": 256})] {
+        let message = refusal(&gpt, json!([refused]));
+        assert!(
+            message.contains("partitions 1 to 255 of a disk"),
+            "{message}"
+        );
+    }
+    let gone = json!([{"number": 256, "shouldExist": false, "wipePartitionEntry": true}]);
+    assert_eq!(carry_out(&mut gpt, &gone), Ok(1));
+    assert_eq!(shown(&gpt), []);
 }
 
 #[test]

@@ -13,7 +13,7 @@ use bootloader::gpt::{self, Gpt, Guid};
 use crate::log;
 use crate::program;
 
-use super::super::kernel::{Device, Known};
+use super::super::kernel::{Device, Known, LAST_PARTITION};
 use super::super::plan::{self, Operation};
 use super::super::{DisksError, Subject, settle};
 use super::{Change, Decided, Wiped};
@@ -175,8 +175,10 @@ impl Written<'_> {
         // Also those of a table that a cut left unfinished and that is complete only
         // now, and of one of another kind that was wiped.
         let mut numbers = self.numbers.clone();
+        numbers.retain(|number| *number <= LAST_PARTITION);
         let known = self.known()?;
-        let there: BTreeSet<u32> = self.gpt.partitions().map(|p| p.number).collect();
+        let there = self.gpt.partitions().map(|p| p.number);
+        let there: BTreeSet<u32> = there.filter(|number| *number <= LAST_PARTITION).collect();
         numbers.extend(there.iter().filter(|number| !known.contains_key(number)));
         numbers.extend(known.keys().filter(|number| !there.contains(number)));
         if numbers.is_empty() {
