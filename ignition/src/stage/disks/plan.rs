@@ -2,7 +2,8 @@
 //!
 //! The rules are upstream's (Ignition's operator notes, "Partition Reuse
 //! Semantics"). A start or size of 0 is what it would be if all partitions that
-//! the config names were removed and made anew, in the order of the config. Two
+//! the config names were removed and made anew, in the order of the config; a
+//! partition whose start is absent is made where there is most room then. Two
 //! things are stricter or kinder than upstream:
 //!
 //! - a number of 0 stands for the partition that already has the label, if there
@@ -17,7 +18,7 @@ use bootloader::gpt::{EditError, Gpt, Guid, Partition, guid};
 use super::kernel::LAST_PARTITION;
 use super::mismatch::{self, Mismatch};
 use super::refusal::{Reason, Refusal, amount};
-use super::space::Space;
+use super::space::{NoSpace, Space};
 use super::wanted::Wanted;
 
 /// Type of a partition whose config says none: Linux data.
@@ -48,6 +49,33 @@ impl Table {
             entries: gpt.entry_count(),
             partitions: gpt.partitions().collect(),
         }
+    }
+
+    /// The table once `operations` are made, but for identities that are still to be made.
+    fn after(&self, operations: &[Operation]) -> Self {
+        let mut partitions = self.partitions.clone();
+        for operation in operations {
+            match operation {
+                Operation::Delete { number } => partitions.retain(|p| p.number != *number),
+                Operation::Create { partition, .. } => partitions.push(partition.clone()),
+                Operation::Resize { number, last_lba } => {
+                    let mut resized = partitions.iter_mut().filter(|p| p.number == *number);
+                    resized.for_each(|partition| partition.last_lba = *last_lba);
+                }
+            }
+        }
+        Self {
+            partitions,
+            ..*self
+        }
+    }
+
+    /// What is free if only those partitions are there that `stays` keeps.
+    fn space(&self, stays: impl Fn(u32) -> bool) -> Space {
+        let alignment = ALIGNMENT / u64::from(self.block_size.max(1));
+        let staying = self.partitions.iter().filter(|p| stays(p.number));
+        let taken = staying.map(|p| (p.first_lba, p.last_lba));
+        Space::new(self.usable, alignment, taken)
     }
 
     fn get(&self, number: u32) -> Option<&Partition> {
@@ -89,49 +117,91 @@ impl Operation {
     }
 }
 
-/// A wanted partition with its number, what is there, and where it belongs.
+/// A wanted partition with its number, and what is there.
 struct Target<'a> {
     wanted: &'a Wanted,
     number: u32,
     found: Option<&'a Partition>,
-    /// First and last block, if it shall exist.
-    place: Option<(u64, u64)>,
+}
+
+/// What becomes of a target: upstream's table of what is there and what is allowed.
+enum Step {
+    Stay,
+    Delete,
+    /// Keeps its start, has another size.
+    Resize {
+        size: u64,
+    },
+    /// Is made, at the start and of the size that the config gives, with 0 for the largest
+    /// free space; what was there is deleted.
+    Make {
+        start: u64,
+        size: u64,
+    },
 }
 
 /// The changes that make `table` what `wanted` asks for; none if it is so.
 ///
 /// `protected` has the numbers of partitions that must not change, and why.
-/// The changes are to be made in order; the result has no overlaps.
+/// The changes are to be made in order; the result has no overlaps, and once they are made
+/// there are none left: a first boot that is cut off asks again.
 pub fn decide(
     table: &Table,
     wanted: &[Wanted],
     protected: &BTreeMap<u32, String>,
 ) -> Result<Vec<Operation>, Refusal> {
-    let mut targets = number(table, wanted)?;
+    let operations = changes(table, wanted, protected)?;
+    if operations.is_empty() {
+        return Ok(operations);
+    }
+    let after = table.after(&operations);
+    match changes(&after, wanted, &BTreeMap::new()) {
+        Ok(none) if none.is_empty() => Ok(operations),
+        again => Err(unsettled(&after, wanted, again)),
+    }
+}
+
+/// The refusal of what would be other changes when it is asked for again.
+fn unsettled(table: &Table, wanted: &[Wanted], again: Result<Vec<Operation>, Refusal>) -> Refusal {
+    let number = match again {
+        Err(refusal) => refusal.number,
+        Ok(operations) => operations.first().map_or(0, Operation::number),
+    };
+    let label = table.get(number).map(|partition| partition.name.as_str());
+    let is_meant = |one: &&Wanted| match one.number {
+        0 => one.label.as_deref() == label,
+        other => other == number,
+    };
+    Refusal {
+        index: wanted.iter().find(is_meant).map_or(0, |one| one.index),
+        number,
+        reason: Reason::Unsettled,
+    }
+}
+
+fn changes(
+    table: &Table,
+    wanted: &[Wanted],
+    protected: &BTreeMap<u32, String>,
+) -> Result<Vec<Operation>, Refusal> {
+    let targets = number(table, wanted)?;
     for target in &targets {
         contradiction(table, target)?;
     }
-    place(table, &mut targets)?;
-    let (mut removed, mut made) = (Vec::new(), Vec::new());
-    for target in &targets {
-        let operations = operations(table, target)?;
+    let places = meant(table, &targets)?;
+    let mut steps = Vec::new();
+    for (target, place) in targets.iter().zip(places) {
+        let step = step(table, target, &place)?;
         if let Some(why) = protected.get(&target.number)
-            && !operations.is_empty()
             && target.found.is_some()
+            && !matches!(step, Step::Stay)
         {
             let why = why.clone();
             return Err(refuse(target, Reason::Protected { why }));
         }
-        for operation in operations {
-            match operation {
-                Operation::Delete { .. } => removed.push(operation),
-                operation => made.push(operation),
-            }
-        }
+        steps.push((target, step));
     }
-    check_overlaps(table, &targets, &removed, &made)?;
-    removed.append(&mut made);
-    Ok(removed)
+    operations(table, &steps)
 }
 
 /// Makes `operations` in `gpt`, in memory. `fresh` gives identities.
@@ -203,7 +273,6 @@ fn number<'a>(table: &'a Table, wanted: &'a [Wanted]) -> Result<Vec<Target<'a>>,
             wanted,
             number,
             found: table.get(number),
-            place: None,
         });
     }
     Ok(targets)
@@ -266,28 +335,60 @@ fn unless_resized(
     Err(refuse(target, Reason::Mismatch { found, advice }))
 }
 
-/// Finds the blocks of every partition that shall exist: all that are named are
-/// taken away, then made one after the other.
-fn place(table: &Table, targets: &mut [Target<'_>]) -> Result<(), Refusal> {
+/// Where a partition is meant to be, with zeros resolved; what is absent matches anything.
+#[derive(Default)]
+struct Meant {
+    start: Option<u64>,
+    size: Option<u64>,
+    /// Where it is made, if the config does not give its start. A size of 0 ends where
+    /// the space of this start ends.
+    made_at: u64,
+}
+
+/// What zeros stand for: all partitions that are named are taken away, then made one after
+/// the other.
+fn meant(table: &Table, targets: &[Target<'_>]) -> Result<Vec<Meant>, Refusal> {
     let named: BTreeSet<u32> = targets.iter().map(|target| target.number).collect();
-    let others = table.partitions.iter();
-    let others = others.filter(|p| !named.contains(&p.number));
-    let alignment = ALIGNMENT / u64::from(table.block_size.max(1));
-    let taken = others.map(|p| (p.first_lba, p.last_lba));
-    let mut space = Space::new(table.usable, alignment, taken);
-    for target in targets.iter_mut().filter(|target| target.wanted.exists) {
+    let mut space = table.space(|number| !named.contains(&number));
+    let meant = targets.iter().map(|target| {
+        let Wanted { start, size, .. } = *target.wanted;
+        if !target.wanted.exists {
+            return Ok(Meant::default());
+        }
         let kept = target.found.filter(|_| !target.wanted.wipe);
-        let start = target.wanted.start.or(kept.map(|p| p.first_lba));
-        let size = target.wanted.size.or(kept.map(Partition::block_count));
-        let (start, size) = (start.unwrap_or(0), size.unwrap_or(0));
-        let (first, last) = space.place(start, size).map_err(|why| {
-            let wanted = describe_place(start, size, table.block_size);
-            refuse(target, Reason::NoSpace { wanted, why })
-        })?;
-        space.take(first, last);
-        target.place = Some((first, last));
-    }
-    Ok(())
+        let from = start.or(kept.map(|p| p.first_lba)).unwrap_or(0);
+        let long = size.or(kept.map(Partition::block_count)).unwrap_or(0);
+        match space.place(from, long) {
+            Ok((first, last)) => {
+                space.take(first, last);
+                Ok(Meant {
+                    start: start.map(|_| first),
+                    size: size.map(|_| last - first + 1),
+                    made_at: if size == Some(0) { first } else { 0 },
+                })
+            }
+            Err(why) if start == Some(0) || size == Some(0) => {
+                Err(no_space(table, target, (from, long), why))
+            }
+            // Where it is made there may be room.
+            Err(_) => Ok(Meant {
+                start,
+                size,
+                made_at: 0,
+            }),
+        }
+    });
+    meant.collect()
+}
+
+fn no_space(
+    table: &Table,
+    target: &Target<'_>,
+    (start, size): (u64, u64),
+    why: NoSpace,
+) -> Refusal {
+    let wanted = describe_place(start, size, table.block_size);
+    refuse(target, Reason::NoSpace { wanted, why })
 }
 
 fn describe_place(start: u64, size: u64, block_size: u32) -> String {
@@ -301,86 +402,85 @@ fn describe_place(start: u64, size: u64, block_size: u32) -> String {
     }
 }
 
-/// Upstream's table of what is there and what is allowed.
-fn operations(table: &Table, target: &Target<'_>) -> Result<Vec<Operation>, Refusal> {
-    let number = target.number;
+fn step(table: &Table, target: &Target<'_>, meant: &Meant) -> Result<Step, Refusal> {
     let wanted = target.wanted;
-    let Some((first, last)) = target.place else {
-        return Ok(match target.found {
-            Some(_) => vec![Operation::Delete { number }],
-            None => Vec::new(),
-        });
+    let made = Step::Make {
+        start: meant.start.unwrap_or(meant.made_at),
+        size: meant.size.unwrap_or(0),
     };
-    let create = Operation::Create {
+    let Some(found) = target.found else {
+        return Ok(if wanted.exists { made } else { Step::Stay });
+    };
+    if !wanted.exists {
+        return Ok(Step::Delete);
+    }
+    let mismatches = mismatch::find(found, wanted, meant.start, meant.size);
+    if mismatches.is_empty() {
+        return Ok(Step::Stay);
+    }
+    if wanted.wipe {
+        return Ok(made);
+    }
+    unless_resized(table, target, mismatches)?;
+    let size = meant.size.unwrap_or_else(|| found.block_count());
+    Ok(Step::Resize { size })
+}
+
+/// First all that goes, then what is made or resized, each where the others leave room.
+fn operations(table: &Table, steps: &[(&Target<'_>, Step)]) -> Result<Vec<Operation>, Refusal> {
+    let changed = steps.iter().filter(|(_, step)| !matches!(step, Step::Stay));
+    let changed: BTreeSet<u32> = changed.map(|(target, _)| target.number).collect();
+    let mut space = table.space(|number| !changed.contains(&number));
+    let (mut removed, mut made) = (Vec::new(), Vec::new());
+    for (target, step) in steps {
+        let number = target.number;
+        let mut place = |start, size| {
+            let placed = space.place(start, size).map_err(|why| {
+                let clash = |p: &&Partition| {
+                    let last = start.saturating_add(size.saturating_sub(1));
+                    !changed.contains(&p.number) && p.first_lba <= last && start <= p.last_lba
+                };
+                match table.partitions.iter().find(clash) {
+                    Some(Partition { number: other, .. }) if start != 0 => {
+                        refuse(target, Reason::Overlap { other: *other })
+                    }
+                    _ => no_space(table, target, (start, size), why),
+                }
+            });
+            placed.inspect(|(first, last)| space.take(*first, *last))
+        };
+        match (step, target.found) {
+            (Step::Stay, _) => {}
+            (Step::Delete, _) => removed.push(Operation::Delete { number }),
+            (Step::Make { start, size }, found) => {
+                removed.extend(found.map(|_| Operation::Delete { number }));
+                made.push(create(target, place(*start, *size)?));
+            }
+            (Step::Resize { size }, found) => {
+                let start = found.map_or(0, |found| found.first_lba);
+                let (_, last_lba) = place(start, *size)?;
+                made.push(Operation::Resize { number, last_lba });
+            }
+        }
+    }
+    removed.append(&mut made);
+    Ok(removed)
+}
+
+fn create(target: &Target<'_>, (first_lba, last_lba): (u64, u64)) -> Operation {
+    let wanted = target.wanted;
+    Operation::Create {
         partition: Partition {
-            number,
+            number: target.number,
             type_guid: wanted.type_guid.unwrap_or(LINUX_DATA),
             guid: wanted.guid.unwrap_or(Guid::ZERO),
-            first_lba: first,
-            last_lba: last,
+            first_lba,
+            last_lba,
             attributes: 0,
             name: wanted.label.clone().unwrap_or_default(),
         },
         anonymous: wanted.guid.is_none(),
-    };
-    let Some(found) = target.found else {
-        return Ok(vec![create]);
-    };
-    let start = wanted.start.map(|_| first);
-    let size = wanted.size.map(|_| last - first + 1);
-    let mismatches = mismatch::find(found, wanted, start, size);
-    if mismatches.is_empty() {
-        return Ok(Vec::new());
     }
-    if wanted.wipe {
-        return Ok(vec![Operation::Delete { number }, create]);
-    }
-    unless_resized(table, target, mismatches)?;
-    let last_lba = last;
-    Ok(vec![Operation::Resize { number, last_lba }])
-}
-
-/// Partitions that stay where they are may be in the way of what was placed as
-/// if they were not there.
-fn check_overlaps(
-    table: &Table,
-    targets: &[Target<'_>],
-    removed: &[Operation],
-    made: &[Operation],
-) -> Result<(), Refusal> {
-    let mut ranges: BTreeMap<u32, (u64, u64)> = BTreeMap::new();
-    for partition in &table.partitions {
-        ranges.insert(partition.number, (partition.first_lba, partition.last_lba));
-    }
-    for operation in removed {
-        ranges.remove(&operation.number());
-    }
-    for operation in made {
-        match operation {
-            Operation::Create { partition, .. } => {
-                ranges.insert(partition.number, (partition.first_lba, partition.last_lba));
-            }
-            Operation::Resize { number, last_lba } => {
-                ranges.entry(*number).and_modify(|r| r.1 = *last_lba);
-            }
-            Operation::Delete { .. } => {}
-        }
-    }
-    for operation in made {
-        let number = operation.number();
-        let Some((first, last)) = ranges.get(&number).copied() else {
-            continue;
-        };
-        let clash = |(other, range): (&u32, &(u64, u64))| {
-            (*other != number && range.0 <= last && first <= range.1).then_some(*other)
-        };
-        if let Some(other) = ranges.iter().find_map(clash)
-            && let Some(target) = targets.iter().find(|target| target.number == number)
-        {
-            return Err(refuse(target, Reason::Overlap { other }));
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

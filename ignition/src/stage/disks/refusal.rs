@@ -65,6 +65,12 @@ pub enum Reason {
         /// Why it cannot.
         why: NoSpace,
     },
+    /// It would not be what the config wants when it is looked at once more.
+    #[error(
+        "once all partitions are made, a start or size of 0 would stand for another one; \
+         give it startMiB and sizeMiB"
+    )]
+    Unsettled,
     /// Another partition stays where this one would be.
     #[error(
         "it would overlap partition {other}, which stays where it is; \

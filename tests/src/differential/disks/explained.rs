@@ -4,7 +4,7 @@
 pub use crate::differential::explained::Difference;
 
 /// All of them, in the order of the table.
-const ALL: [Difference; 15] = [
+const ALL: [Difference; 19] = [
     Difference {
         when: "a copy of the table is damaged or missing, or block 0 has no protective MBR, and no partition changes",
         theirs: "leaves it so; without the MBR it sees no table",
@@ -26,6 +26,17 @@ const ALL: [Difference; 15] = [
         cases: &[
             "disks/table/whole-ext4_and_one_more",
             "disks/table/whole-ext4_and_the_rest",
+        ],
+    },
+    Difference {
+        when: "a file system for a disk that holds a partition table, without `wipeFilesystem`",
+        theirs: "destroys the table; leaves it if the format is `none`",
+        ours: "refuses it",
+        why: "what is there is only destroyed where the config says so",
+        cases: &[
+            "disks/filesystem/whole_disk_with_a_table",
+            "disks/filesystem/whole_disk_with_an_mbr",
+            "disks/filesystem/whole_disk_none_over_a_table",
         ],
     },
     Difference {
@@ -62,6 +73,13 @@ const ALL: [Difference; 15] = [
             "disks/partition/full_zero",
             "disks/partition/all_wiped_and_equal",
         ],
+    },
+    Difference {
+        when: "zeros that would stand for another place once all partitions are made",
+        theirs: "are carried out; a first boot that was cut off and starts again fails",
+        ours: "are refused",
+        why: "a first boot that was cut off starts again",
+        cases: &["disks/partition/zero_before_one_that_stays"],
     },
     Difference {
         when: "a size of 0 on a disk that was grown since its table was made",
@@ -150,6 +168,28 @@ const ALL: [Difference; 15] = [
         ours: "belongs to root",
         why: "whose a link is does not depend on what it leads to",
         cases: &["disks/together/a_link_to_what_another_user_owns"],
+    },
+    Difference {
+        when: "a file without a group, in a directory that hands its own on (setgid)",
+        theirs: "has the directory's group",
+        ours: "has the group root",
+        why: "whose a file is does not depend on where it is",
+        cases: &[
+            "disks/together/ext4_and_a_file_that_is_there_overwrite",
+            "disks/together/btrfs_and_a_file_that_is_there_overwrite",
+            "disks/together/xfs_and_a_file_that_is_there_overwrite",
+        ],
+    },
+    Difference {
+        when: "more for a file that has several names (hard links)",
+        theirs: "is appended to all of them",
+        ours: "is appended to the one that the config names",
+        why: "a file is replaced whole, so that a cut leaves the old or the new one",
+        cases: &[
+            "disks/together/ext4_and_more_of_a_file",
+            "disks/together/btrfs_and_more_of_a_file",
+            "disks/together/xfs_and_more_of_a_file",
+        ],
     },
 ];
 

@@ -23,7 +23,7 @@ const OF_THE_RUN: [&str; 4] = ["DEVNAME", "PART_ENTRY_", "DISKSEQ", "PTUUID"];
 
 /// What a superblock says that is another one in every run: times, what was made up, what
 /// depends on the moment of a write, and the sums over these.
-const OF_THE_MOMENT: [&str; 32] = [
+const OF_THE_MOMENT: [&str; 33] = [
     // ext4
     "Filesystem UUID",
     "Last mounted on",
@@ -35,7 +35,9 @@ const OF_THE_MOMENT: [&str; 32] = [
     "Directory Hash Seed",
     "Checksum:",
     "Checksum seed",
-    "Journal checksum:",
+    // What the first commit writes, be it an access time.
+    "Journal features",
+    "Journal checksum",
     "Journal sequence",
     "Journal start",
     // xfs
@@ -112,6 +114,7 @@ fn normal(name: &str, key: &str, value: String, identities: &mut Identities) -> 
     match name {
         "blkid" if starts(&OF_THE_RUN, key) => None,
         "blkid" if key.starts_with("UUID") => Some(identities.name(&value)),
+        "superblock" if value.is_empty() => None,
         "superblock" if starts(&OF_THE_MOMENT, value.trim_start()) => None,
         // Where something is mounted, or attached.
         "refusal" => Some("cannot be mounted".to_owned()),

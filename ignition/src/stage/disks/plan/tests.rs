@@ -251,6 +251,32 @@ fn what_one_partition_gives_up_another_may_have() {
     assert_eq!(carry_out(&mut gpt, &config), Ok(0));
 }
 
+/// As sgdisk places it for upstream: what is named and stays is not in the way of others.
+#[test]
+fn what_has_no_start_is_made_where_there_is_room() {
+    let mut gpt = two();
+    let config = json!([{"number": 3, "sizeMiB": 20}, {"number": 2, "wipePartitionEntry": true}]);
+    assert_eq!(carry_out(&mut gpt, &config), Ok(1));
+    assert_eq!(shown(&gpt)[2], row(3, 201, 40_960, ""));
+    assert_eq!(carry_out(&mut gpt, &config), Ok(0));
+}
+
+/// Upstream makes them, and fails when the first boot was cut off and starts again: number 3
+/// could lie in what is left for number 1 then.
+#[test]
+fn what_would_not_be_found_again_is_refused() {
+    let mut gpt = blank(130);
+    let before = json!([{"number": 3, "sizeMiB": 12}]);
+    assert_eq!(carry_out(&mut gpt, &before), Ok(1));
+    let config = json!([
+        {"number": 4, "sizeMiB": 1},
+        {"number": 3, "sizeMiB": 12, "wipePartitionEntry": true},
+        {"number": 1, "sizeMiB": 0},
+    ]);
+    let message = refusal(&gpt, config);
+    assert!(message.contains("partition 1: once all"), "{message}");
+}
+
 #[test]
 fn what_does_not_fit_is_refused() {
     let gpt = two();
@@ -258,7 +284,11 @@ fn what_does_not_fit_is_refused() {
         (json!([{"number": 3, "sizeMiB": 200}]), "200 MiB long"),
         (
             json!([{"number": 3, "startMiB": 50, "sizeMiB": 10}]),
-            "at 50 MiB, 10 MiB long: these blocks",
+            "it would overlap partition 1, which stays",
+        ),
+        (
+            json!([{"number": 3, "startMiB": 250, "sizeMiB": 60}]),
+            "at 250 MiB, 60 MiB long: these blocks",
         ),
         (
             json!([{"number": 3, "startMiB": 5000}]),
@@ -266,7 +296,7 @@ fn what_does_not_fit_is_refused() {
         ),
         (
             json!([{"number": 1, "sizeMiB": 150, "resize": true}]),
-            "150 MiB long",
+            "partition 1: it would overlap partition 2, which stays",
         ),
         (
             json!([{"number": 3}, {"number": 4}]),

@@ -287,6 +287,18 @@ fn places() -> Vec<Case> {
             json!([{"number": 1, "sizeMiB": 9_000_000_000_000_u64}]),
         ),
         on(
+            "bare",
+            "beside_one_that_stays",
+            json!([{"number": 8, "sizeMiB": 20}, {"number": 7, "wipePartitionEntry": true}]),
+        ),
+        on(
+            "small-table",
+            "zero_before_one_that_stays",
+            json!([{"number": 4, "sizeMiB": 1},
+                {"number": 1, "sizeMiB": 20, "wipePartitionEntry": true},
+                {"number": 2, "sizeMiB": 0}]),
+        ),
+        on(
             "empty",
             "overlap",
             json!([{"number": 1, "startMiB": 1, "sizeMiB": 20},
