@@ -596,6 +596,21 @@ mod tests {
         );
     }
 
+    /// What another config replaces is not carried out.
+    #[test]
+    fn what_is_replaced_may_not_be_possible() {
+        let storage = r#"{"files": [{"path": "/a"}, {"path": "/a/b"}]}"#;
+        let with = |source: &str| {
+            let config = format!(r#"{{"replace": {{"source": {source}}}}}"#);
+            let ignition = format!(r#"{{"version": "3.6.0", "config": {config}}}"#);
+            let text = format!(r#"{{"ignition": {ignition}, "storage": {storage}}}"#);
+            parse("t", text.as_bytes()).map(drop)
+        };
+        assert_eq!(with(r#""http://a/b""#).ok(), Some(()));
+        let invalid = with("null").unwrap_err();
+        assert_eq!(invalid.0[0].place.key, "storage.files.1.path");
+    }
+
     #[test]
     fn resource_rules() {
         let contents = |body: &str| {

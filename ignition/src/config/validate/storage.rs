@@ -23,7 +23,15 @@ pub fn storage(config: &Config, check: &mut Check<'_>) {
     links(config, check);
     let nodes = nodes(config);
     check.unique(nodes.iter().map(|node| (node.key.clone(), node.path)));
-    parents(&nodes, check);
+    let replaced = config
+        .ignition
+        .config
+        .as_ref()
+        .and_then(|c| c.replace.as_ref());
+    // Of what another config replaces, nothing is carried out.
+    if replaced.and_then(|c| filled(c.source.as_ref())).is_none() {
+        parents(&nodes, check);
+    }
     unit_files(config, &nodes, check);
 }
 

@@ -59,7 +59,7 @@ impl Table {
                 Operation::Delete { number } => partitions.retain(|p| p.number != *number),
                 Operation::Create { partition, .. } => partitions.push(partition.clone()),
                 Operation::Resize { number, last_lba } => {
-                    let mut resized = partitions.iter_mut().filter(|p| p.number == *number);
+                    let resized = partitions.iter_mut().filter(|p| p.number == *number);
                     resized.for_each(|partition| partition.last_lba = *last_lba);
                 }
             }
@@ -349,7 +349,8 @@ struct Meant {
 /// the other.
 fn meant(table: &Table, targets: &[Target<'_>]) -> Result<Vec<Meant>, Refusal> {
     let named: BTreeSet<u32> = targets.iter().map(|target| target.number).collect();
-    let mut space = table.space(|number| !named.contains(&number));
+    let stays = |number: u32| !named.contains(&number);
+    let mut space = table.space(stays);
     let meant = targets.iter().map(|target| {
         let Wanted { start, size, .. } = *target.wanted;
         if !target.wanted.exists {
@@ -358,37 +359,38 @@ fn meant(table: &Table, targets: &[Target<'_>]) -> Result<Vec<Meant>, Refusal> {
         let kept = target.found.filter(|_| !target.wanted.wipe);
         let from = start.or(kept.map(|p| p.first_lba)).unwrap_or(0);
         let long = size.or(kept.map(Partition::block_count)).unwrap_or(0);
-        match space.place(from, long) {
-            Ok((first, last)) => {
-                space.take(first, last);
-                Ok(Meant {
-                    start: start.map(|_| first),
-                    size: size.map(|_| last - first + 1),
-                    made_at: if size == Some(0) { first } else { 0 },
-                })
-            }
-            Err(why) if start == Some(0) || size == Some(0) => {
-                Err(no_space(table, target, (from, long), why))
-            }
-            // Where it is made there may be room.
-            Err(_) => Ok(Meant {
-                start,
-                size,
-                made_at: 0,
-            }),
-        }
+        let placed = space.place(from, long);
+        let (first, last) =
+            placed.map_err(|why| no_room(table, target, (from, long), why, stays))?;
+        space.take(first, last);
+        Ok(Meant {
+            start: start.map(|_| first),
+            size: size.map(|_| last - first + 1),
+            made_at: if size == Some(0) { first } else { 0 },
+        })
     });
     meant.collect()
 }
 
-fn no_space(
+/// Why there is no room for `target`, among partitions that `stays` keeps.
+fn no_room(
     table: &Table,
     target: &Target<'_>,
     (start, size): (u64, u64),
     why: NoSpace,
+    stays: impl Fn(u32) -> bool,
 ) -> Refusal {
-    let wanted = describe_place(start, size, table.block_size);
-    refuse(target, Reason::NoSpace { wanted, why })
+    let last = start.saturating_add(size.saturating_sub(1));
+    let mut staying = table.partitions.iter().filter(|p| stays(p.number));
+    let other = staying.find(|p| p.first_lba <= last && start <= p.last_lba);
+    let reason = match other.filter(|_| start != 0) {
+        Some(Partition { number: other, .. }) => Reason::Overlap { other: *other },
+        None => Reason::NoSpace {
+            wanted: describe_place(start, size, table.block_size),
+            why,
+        },
+    };
+    refuse(target, reason)
 }
 
 fn describe_place(start: u64, size: u64, block_size: u32) -> String {
@@ -430,23 +432,14 @@ fn step(table: &Table, target: &Target<'_>, meant: &Meant) -> Result<Step, Refus
 fn operations(table: &Table, steps: &[(&Target<'_>, Step)]) -> Result<Vec<Operation>, Refusal> {
     let changed = steps.iter().filter(|(_, step)| !matches!(step, Step::Stay));
     let changed: BTreeSet<u32> = changed.map(|(target, _)| target.number).collect();
-    let mut space = table.space(|number| !changed.contains(&number));
+    let stays = |number: u32| !changed.contains(&number);
+    let mut space = table.space(stays);
     let (mut removed, mut made) = (Vec::new(), Vec::new());
     for (target, step) in steps {
         let number = target.number;
         let mut place = |start, size| {
-            let placed = space.place(start, size).map_err(|why| {
-                let clash = |p: &&Partition| {
-                    let last = start.saturating_add(size.saturating_sub(1));
-                    !changed.contains(&p.number) && p.first_lba <= last && start <= p.last_lba
-                };
-                match table.partitions.iter().find(clash) {
-                    Some(Partition { number: other, .. }) if start != 0 => {
-                        refuse(target, Reason::Overlap { other: *other })
-                    }
-                    _ => no_space(table, target, (start, size), why),
-                }
-            });
+            let placed = space.place(start, size);
+            let placed = placed.map_err(|why| no_room(table, target, (start, size), why, stays));
             placed.inspect(|(first, last)| space.take(*first, *last))
         };
         match (step, target.found) {

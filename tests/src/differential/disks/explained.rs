@@ -68,7 +68,11 @@ const ALL: [Difference; 19] = [
         theirs: "makes a partition of what is left beside the table",
         ours: "refuses it",
         why: "a partition of less than a mebibyte was not meant",
-        cases: &["disks/table/full_and_the_rest", "disks/partition/full_zero"],
+        cases: &[
+            "disks/table/full_and_the_rest",
+            "disks/partition/full_zero",
+            "disks/partition/all_wiped_and_equal",
+        ],
     },
     Difference {
         when: "zeros that would stand for another place once all partitions are made",
