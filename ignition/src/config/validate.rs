@@ -599,16 +599,24 @@ mod tests {
     /// What another config replaces is not carried out.
     #[test]
     fn what_is_replaced_may_not_be_possible() {
-        let storage = r#"{"files": [{"path": "/a"}, {"path": "/a/b"}]}"#;
-        let with = |source: &str| {
+        let with = |source: &str, storage: &str| {
             let config = format!(r#"{{"replace": {{"source": {source}}}}}"#);
             let ignition = format!(r#"{{"version": "3.6.0", "config": {config}}}"#);
             let text = format!(r#"{{"ignition": {ignition}, "storage": {storage}}}"#);
             parse("t", text.as_bytes()).map(drop)
         };
-        assert_eq!(with(r#""http://a/b""#).ok(), Some(()));
-        let invalid = with("null").unwrap_err();
-        assert_eq!(invalid.0[0].place.key, "storage.files.1.path");
+        let below_a_file = r#"{"files": [{"path": "/a"}, {"path": "/a/b"}]}"#;
+        let below_a_link =
+            r#"{"files": [{"path": "/a/b"}], "links": [{"path": "/a", "target": "/c"}]}"#;
+        let source = r#""http://a/b""#;
+        assert_eq!(with(source, below_a_file).ok(), Some(()));
+        for (source, storage, key) in [
+            ("null", below_a_file, "storage.files.1.path"),
+            (source, below_a_link, "storage.files.0.path"),
+        ] {
+            let invalid = with(source, storage).unwrap_err();
+            assert_eq!(invalid.0[0].place.key, key);
+        }
     }
 
     #[test]

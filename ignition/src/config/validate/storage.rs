@@ -23,15 +23,7 @@ pub fn storage(config: &Config, check: &mut Check<'_>) {
     links(config, check);
     let nodes = nodes(config);
     check.unique(nodes.iter().map(|node| (node.key.clone(), node.path)));
-    let replaced = config
-        .ignition
-        .config
-        .as_ref()
-        .and_then(|c| c.replace.as_ref());
-    // Of what another config replaces, nothing is carried out.
-    if replaced.and_then(|c| filled(c.source.as_ref())).is_none() {
-        parents(&nodes, check);
-    }
+    parents(config, &nodes, check);
     unit_files(config, &nodes, check);
 }
 
@@ -39,7 +31,14 @@ pub fn storage(config: &Config, check: &mut Check<'_>) {
 struct Node<'a> {
     key: String,
     path: &'a str,
-    directory: bool,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    File,
+    Directory,
+    Link,
 }
 
 fn nodes(config: &Config) -> Vec<Node<'_>> {
@@ -49,15 +48,15 @@ fn nodes(config: &Config) -> Vec<Node<'_>> {
     let files = list(storage.files.as_ref()).iter().enumerate();
     let directories = list(storage.directories.as_ref()).iter().enumerate();
     let links = list(storage.links.as_ref()).iter().enumerate();
-    let node = |list, number, path, directory| Node {
+    let node = |list, number, path, kind| Node {
         key: format!("storage.{list}.{number}.path"),
         path,
-        directory,
+        kind,
     };
     files
-        .map(|(n, f)| node("files", n, f.path.as_str(), false))
-        .chain(directories.map(|(n, d)| node("directories", n, d.path.as_str(), true)))
-        .chain(links.map(|(n, l)| node("links", n, l.path.as_str(), false)))
+        .map(|(n, f)| node("files", n, f.path.as_str(), Kind::File))
+        .chain(directories.map(|(n, d)| node("directories", n, d.path.as_str(), Kind::Directory)))
+        .chain(links.map(|(n, l)| node("links", n, l.path.as_str(), Kind::Link)))
         .collect()
 }
 
@@ -205,11 +204,19 @@ fn owner(key: &str, user: Option<&NodeUser>, group: Option<&NodeGroup>, check: &
     }
 }
 
-/// No entry may lie below a file or a link of the same config.
-fn parents(nodes: &[Node<'_>], check: &mut Check<'_>) {
+/// No entry may lie below a file or a link of the same config. What another config replaces is
+/// not carried out; upstream refuses it still if it is below a link.
+fn parents(config: &Config, nodes: &[Node<'_>], check: &mut Check<'_>) {
+    let configs = config.ignition.config.as_ref();
+    let other = configs.and_then(|configs| configs.replace.as_ref());
+    let replaced = other.is_some_and(|other| filled(other.source.as_ref()).is_some());
     let leaves: BTreeMap<&str, &str> = nodes
         .iter()
-        .filter(|node| !node.directory)
+        .filter(|node| match node.kind {
+            Kind::Link => true,
+            Kind::File => !replaced,
+            Kind::Directory => false,
+        })
         .map(|node| (node.path, node.key.as_str()))
         .collect();
     for node in nodes {
