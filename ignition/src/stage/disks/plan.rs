@@ -3,11 +3,12 @@
 //! The rules are upstream's (Ignition's operator notes, "Partition Reuse
 //! Semantics"). A start or size of 0 is what it would be if all partitions that
 //! the config names were removed and made anew, in the order of the config; a
-//! partition whose start is absent is made where there is most room then. Two
+//! partition whose start is absent is made where there is most room then. Three
 //! things are stricter or kinder than upstream:
 //!
 //! - a number of 0 stands for the partition that already has the label, if there
 //!   is one: a first boot that was cut off finds what it made;
+//! - for the same reason, what would come out otherwise once it is made is refused;
 //! - a partition that is in use, or belongs to the running system, is never
 //!   changed.
 

@@ -6,20 +6,20 @@ use serde_json::{Value, json};
 
 /// A disk of `mib` MiB in blocks of 512 bytes.
 fn blank(mib: u64) -> Gpt {
+    with_entries(mib, 128)
+}
+
+fn with_entries(mib: u64, entries: u32) -> Gpt {
     let geometry = Geometry {
         block_size: 512,
         block_count: mib * 2048,
     };
-    Gpt::new(geometry, Guid::from_bytes([7; 16]), 128).unwrap()
+    Gpt::new(geometry, Guid::from_bytes([7; 16]), entries).unwrap()
 }
 
 /// A table with room for more partitions than Linux shows, and one of those.
 fn large() -> Gpt {
-    let geometry = Geometry {
-        block_size: 512,
-        block_count: 300 * 2048,
-    };
-    let mut gpt = Gpt::new(geometry, Guid::from_bytes([7; 16]), 256).unwrap();
+    let mut gpt = with_entries(300, 256);
     let unseen = Partition {
         number: 256,
         type_guid: LINUX_DATA,

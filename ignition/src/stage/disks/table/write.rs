@@ -175,12 +175,11 @@ impl Written<'_> {
         // Also those of a table that a cut left unfinished and that is complete only
         // now, and of one of another kind that was wiped.
         let mut numbers = self.numbers.clone();
-        numbers.retain(|number| *number <= LAST_PARTITION);
         let known = self.known()?;
-        let there = self.gpt.partitions().map(|p| p.number);
-        let there: BTreeSet<u32> = there.filter(|number| *number <= LAST_PARTITION).collect();
+        let there: BTreeSet<u32> = self.gpt.partitions().map(|p| p.number).collect();
         numbers.extend(there.iter().filter(|number| !known.contains_key(number)));
         numbers.extend(known.keys().filter(|number| !there.contains(number)));
+        numbers.retain(|number| *number <= LAST_PARTITION);
         if numbers.is_empty() {
             return Ok(());
         }
